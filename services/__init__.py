@@ -1,1 +1,1 @@
-"""placeholder"""
+"""Real servers on this machine: PostgreSQL with TimescaleDB, and an S3 server for tests."""
