@@ -1,6 +1,7 @@
 -- The operational shop: what a retail chain's own systems would hold. Created by `shop`, read by the platform.
 -- Instants are timestamptz; every row carries updated_at, the shop's clock at its last change.
 -- order_items.product_id has no foreign key: tills sell articles that the product file does not know.
+-- Keys, comments and indexes that are cheaper to build once the rows are there stand below the line of dashes.
 
 create table customers (
     customer_id bigint primary key,
@@ -59,7 +60,7 @@ create table orders (
 );
 
 create table order_items (
-    order_id bigint not null references orders on delete cascade,
+    order_id bigint not null,
     line_number integer not null,
     product_id bigint not null,
     quantity integer not null,
@@ -100,6 +101,16 @@ comment on table orders is 'One row per order (basket); its status moves on over
 comment on table order_items is 'One row per product line of an order.';
 comment on table devices is 'Sensors installed in the stores.';
 comment on table sensor_readings is 'One row per device and instant of measurement.';
+
+comment on column orders.updated_at is 'When the row last changed; later than ordered_at by days if the till reported late.';
+comment on column order_items.sales_amount is 'What the retailer receives for the line, after retail and coupon match discount.';
+comment on column order_items.coupon_discount_amount is 'Paid by the manufacturer; the customer pays sales_amount less this.';
+comment on column order_items.ordered_at is 'The instant of the order, repeated so that lines can be read by day on their own.';
+comment on column sensor_readings.received_at is 'When the reading arrived; hours or days after read_at if the device was offline.';
+
+-- ----------------------------------------------------------------------------------------------------------------
+
+alter table order_items add foreign key (order_id) references orders on delete cascade;
 
 create index on customers (updated_at);
 create index on products (updated_at);
