@@ -1,0 +1,52 @@
+{#
+  Incremental facts by event day, without trusting arrival.
+
+  A day of the fact is stale when it no longer equals the same day of the lines it is made from: other row count or
+  other fingerprint over all columns. That catches late, changed and deleted rows, rows that moved to another day,
+  days that emptied, and keys that resolve differently since a dimension changed. The pre-hook deletes the stale
+  days; the model appends the days that are not there (`missing_days`), in the same transaction. dbt's own
+  `delete+insert` and `microbatch` keep the rows of a day that was reloaded empty.
+#}
+{% macro delete_stale_days(lines, instant, derived=[]) %}
+    {% if is_incremental() %}
+        {% set compared = [] %}
+        {% for column in adapter.get_columns_in_relation(this) if column.name not in derived %}
+            {% do compared.append(column.name) %}
+        {% endfor %}
+        delete from {{ this }}
+        where
+            {{ utc_day(instant) }} in (
+                select built.day
+                from ({{ day_fingerprints(this, instant, compared) }}) as built
+                left join ({{ day_fingerprints(lines, instant, compared) }}) as lines on built.day = lines.day
+                where lines.day is null or built.row_count <> lines.row_count or built.fingerprint <> lines.fingerprint
+            )
+    {% else %} select 1
+    {% endif %}
+{% endmacro %}
+
+{# One row per UTC day: row count and an order-free fingerprint of the columns. #}
+{% macro day_fingerprints(relation, instant, columns) %}
+    select {{ utc_day(instant) }} as day, count(*) as row_count, {{ order_free_hash(columns) }} as fingerprint
+    from {{ relation }}
+    group by 1
+{% endmacro %}
+
+{% macro order_free_hash(columns) -%}
+    {{ return(adapter.dispatch("order_free_hash", "watershed")(columns)) }}
+{%- endmacro %}
+
+{% macro duckdb__order_free_hash(columns) -%} sum(hash({{ columns | join(", ") }})) {%- endmacro %}
+
+{% macro spark__order_free_hash(columns) -%}
+    sum(cast(xxhash64({{ columns | join(", ") }}) as decimal(38, 0)))
+{%- endmacro %}
+
+{# Condition: the instant lies on a day that the fact does not hold (always true for a full build). #}
+{% macro missing_days(instant) %}
+    {% if is_incremental() %}
+        {{ utc_day(instant) }}
+        not in (select distinct {{ utc_day(instant) }} from {{ this }} where {{ instant }} is not null)
+    {% else %} true
+    {% endif %}
+{% endmacro %}

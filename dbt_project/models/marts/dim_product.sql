@@ -1,0 +1,55 @@
+with
+
+    products as (select * from {{ ref("int_products") }}),
+
+    known as (
+
+        select
+            product_key,
+            product_id,
+            product_name,
+            coalesce(department_name, 'unknown department') as department_name,
+            category_name,
+            brand_name,
+            package_size,
+            unit_price_amount,
+            unit_cost_amount,
+            is_active,
+            is_deleted,
+            created_at,
+            updated_at
+        from products
+
+    ),
+
+    unknown as (
+
+        select
+            {{ unknown_key() }} as product_key,
+            cast(null as bigint) as product_id,
+            'unknown product' as product_name,
+            'unknown department' as department_name,
+            cast(null as varchar) as category_name,
+            cast(null as varchar) as brand_name,
+            cast(null as varchar) as package_size,
+            cast(null as decimal(12, 2)) as unit_price_amount,
+            cast(null as decimal(12, 2)) as unit_cost_amount,
+            false as is_active,
+            false as is_deleted,
+            cast(null as timestamp with time zone) as created_at,
+            cast(null as timestamp with time zone) as updated_at
+
+    ),
+
+    final as (
+
+        select *
+        from known
+        union all
+        select *
+        from unknown
+
+    )
+
+select *
+from final

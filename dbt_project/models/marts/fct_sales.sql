@@ -1,0 +1,17 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        on_schema_change="fail",
+        pre_hook="{{ delete_stale_days(ref('int_sale_lines'), 'ordered_at', derived=['sale_key']) }}",
+    )
+}}
+
+with
+
+    sale_lines as (select * from {{ ref("int_sale_lines") }} where {{ missing_days("ordered_at") }}),
+
+    final as (select {{ surrogate_key(["order_id", "line_number"]) }} as sale_key, * from sale_lines)
+
+select *
+from final

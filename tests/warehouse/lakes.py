@@ -1,0 +1,178 @@
+"""Small lakes for the warehouse's tests: Delta tables in the shape of the processed zone."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+
+INSTANT = pa.timestamp("us", tz="UTC")
+MONEY = pa.decimal128(12, 2)
+LOADED = datetime(2026, 3, 1, 6, tzinfo=UTC)
+PLATFORM = {"_loaded_at": INSTANT, "_load_id": pa.string(), "_op": pa.string()}
+DAY = {"year": pa.string(), "month": pa.string(), "day": pa.string()}
+CHANGES = {"created_at": INSTANT, "updated_at": INSTANT}
+CUSTOMER = {
+    "customer_id": pa.int64(),
+    **dict.fromkeys(("first_name", "last_name", "email", "phone", "city", "region", "postal_code"), pa.string()),
+    **dict.fromkeys(("segment_code", "age_band", "income_band"), pa.string()),
+    **CHANGES,
+}
+PRODUCT = {
+    "product_id": pa.int64(),
+    **dict.fromkeys(("product_name", "department_name", "category_name", "brand_name", "package_size"), pa.string()),
+    "unit_price_amount": MONEY,
+    "unit_cost_amount": MONEY,
+    "is_active": pa.bool_(),
+    **CHANGES,
+}
+TABLES: dict[str, dict[str, pa.DataType]] = {
+    "customers": CUSTOMER,
+    "customers_history": CUSTOMER,
+    "products": PRODUCT,
+    "products_history": PRODUCT,
+    "stores": {
+        "store_id": pa.int64(),
+        **dict.fromkeys(("store_name", "city", "region", "country_code", "time_zone"), pa.string()),
+        "opened_date": pa.date32(),
+        **CHANGES,
+    },
+    "orders": {
+        "order_id": pa.int64(),
+        "customer_id": pa.int64(),
+        "store_id": pa.int64(),
+        "status_code": pa.string(),
+        "currency_code": pa.string(),
+        **dict.fromkeys(("ordered_at", "paid_at", "shipped_at", "delivered_at", "returned_at", "updated_at"), INSTANT),
+    },
+    "order_items": {
+        "order_id": pa.int64(),
+        "line_number": pa.int32(),
+        "product_id": pa.int64(),
+        "quantity": pa.int32(),
+        "sales_amount": MONEY,
+        "retail_discount_amount": MONEY,
+        "coupon_discount_amount": MONEY,
+        "coupon_match_discount_amount": MONEY,
+        "ordered_at": INSTANT,
+        "updated_at": INSTANT,
+    },
+    "devices": {
+        "device_id": pa.int64(),
+        "store_id": pa.int64(),
+        "device_code": pa.string(),
+        "model_name": pa.string(),
+        "installed_at": INSTANT,
+        "is_active": pa.bool_(),
+        **CHANGES,
+    },
+    "sensor_readings": {
+        "device_id": pa.int64(),
+        "read_at": INSTANT,
+        **dict.fromkeys(("temperature_celsius", "humidity_percent", "pressure_hpa"), pa.float64()),
+        "received_at": INSTANT,
+    },
+}
+DAY_OF = {"orders": "ordered_at", "order_items": "ordered_at", "sensor_readings": "read_at"}
+Rows = list[dict[str, Any]]
+
+
+def at(day: int, hour: int = 12, minute: int = 0, month: int = 1) -> datetime:
+    """An instant of 2026, UTC."""
+    return datetime(2026, month, day, hour, minute, tzinfo=UTC)
+
+
+def write(lake: Path, table: str, rows: Rows, loaded_at: datetime = LOADED) -> None:
+    """Replace processed/shop/`table` by `rows`; columns that a row leaves out are NULL."""
+    day = DAY_OF.get(table)
+    columns = TABLES[table] | PLATFORM | (DAY if day else {})
+    filled = [{"_loaded_at": loaded_at, "_load_id": "t", "_op": "i", **row} for row in rows]
+    for row in filled if day else []:
+        row |= dict(zip(DAY, row[day].strftime("%Y %m %d").split(), strict=True))
+    arrays = {name: pa.array([row.get(name) for row in filled], kind) for name, kind in columns.items()}
+    deltalake.write_deltalake(
+        str(lake / "processed" / "shop" / table),
+        pa.table(arrays, schema=pa.schema(columns)),
+        mode="overwrite",
+        partition_by=list(DAY) if day else None,
+    )
+
+
+def line(order: int, number: int, product: int, amount: str, ordered_at: datetime, **more: Any) -> dict[str, Any]:
+    """One order line, without discounts unless `more` says so."""
+    zero = Decimal("0.00")
+    return {
+        "order_id": order,
+        "line_number": number,
+        "product_id": product,
+        "quantity": 1,
+        "sales_amount": Decimal(amount),
+        "retail_discount_amount": zero,
+        "coupon_discount_amount": zero,
+        "coupon_match_discount_amount": zero,
+        "ordered_at": ordered_at,
+        "updated_at": ordered_at,
+        **more,
+    }
+
+
+def order(number: int, customer: int, store: int, ordered_at: datetime, **more: Any) -> dict[str, Any]:
+    """One paid order in dollars, unless `more` says otherwise."""
+    facts = {"status_code": "paid", "currency_code": "USD", "ordered_at": ordered_at, "updated_at": ordered_at}
+    return {"order_id": number, "customer_id": customer, "store_id": store, **facts, **more}
+
+
+def small_shop() -> dict[str, Rows]:
+    """Two stores, three customers (one moved), three products, five orders, two sensors.
+
+    Order 3 names product 99, which nobody knows; order 4 customer 98 and store 97; line 1 of order 6 has no order.
+    """
+    born = {"created_at": at(1, 0), "updated_at": at(1, 0)}
+    ada = {"customer_id": 1, "first_name": "Ada", "city": "Boston", "email": "ab" * 32, **born}
+    ada_moved = ada | {"city": "Salem", "updated_at": at(10), "_op": "u"}
+    bob = {"customer_id": 2, "first_name": "Bob", "city": "Lowell", **born}
+    cem = {"customer_id": 3, **born}
+    milk = {"product_id": 1, "product_name": "Milk", "department_name": "DAIRY", "is_active": True, **born}
+    bread = {"product_id": 2, "product_name": "Bread", "department_name": "BAKERY", "is_active": True, **born}
+    ice = {"product_id": 3, "product_name": "Ice", "is_active": False, **born}
+    gone = {"product_id": 4, "product_name": "Fax", "department_name": "OFFICE", "is_active": True, **born}
+    return {
+        "customers": [ada_moved, bob, cem],
+        "customers_history": [ada, ada_moved, bob, cem],
+        "products": [milk, bread, ice],
+        "products_history": [milk, bread, ice, gone, {"product_id": 4, "updated_at": at(20), "_op": "d"}],
+        "stores": [
+            {"store_id": 1, "store_name": "Harbour", "time_zone": "America/New_York", "country_code": "US", **born},
+            {"store_id": 2, "store_name": "Ginza", "time_zone": "Asia/Tokyo", "country_code": "JP", **born},
+        ],
+        "orders": [
+            order(1, 1, 1, at(5)),
+            order(2, 1, 1, at(15), status_code="returned"),
+            order(3, 2, 2, at(15, 20)),
+            order(4, 98, 97, at(16), status_code="cancelled"),
+            order(5, 3, 1, at(2, 3, month=2)),
+        ],
+        "order_items": [
+            line(1, 1, 1, "2.50", at(5), retail_discount_amount=Decimal("0.50")),
+            line(1, 2, 2, "3.00", at(5), coupon_discount_amount=Decimal("1.00")),
+            line(2, 1, 4, "9.99", at(15)),
+            line(3, 1, 99, "1.00", at(15, 20)),
+            line(4, 1, 1, "2.50", at(16)),
+            line(5, 1, 3, "0.00", at(2, 3, month=2), quantity=0),
+            line(6, 1, 1, "2.50", at(17)),
+        ],
+        "devices": [{"device_id": 1, "store_id": 1, "device_code": "T1", "is_active": True, **born}],
+        "sensor_readings": [
+            {"device_id": device, "read_at": at(5, hour), "temperature_celsius": 4.0 + hour, "received_at": at(5, hour)}
+            for device in (1, 2)
+            for hour in range(3)
+        ],
+    }
+
+
+def write_all(lake: Path, shop: dict[str, Rows], loaded_at: datetime = LOADED) -> None:
+    """Write every table of `shop`; tables it does not name become empty."""
+    for table in TABLES:
+        write(lake, table, shop.get(table, []), loaded_at)
