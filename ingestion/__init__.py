@@ -1,1 +1,1 @@
-"""placeholder"""
+"""Ingestion: sources declared in `sources/*.yml`, read by connectors, committed to the lake. Knows no Dagster."""

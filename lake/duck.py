@@ -18,9 +18,12 @@ def connect(
     Extensions come from their wheels where these are installed, so nothing is downloaded; without the wheel DuckDB's
     own installation is tried.
     """
-    config = {"extension_directory": str(extension_directory()), "autoinstall_known_extensions": "false"}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "extension_directory": str(extension_directory()),
+        "autoinstall_known_extensions": "false",
+    }
     connection = duckdb.connect(str(database), read_only=read_only, config=config)
-    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'; SET enable_progress_bar = false")
     for name in extensions:
         connection.execute(f"LOAD {quoted(name)}")
     if "httpfs" in extensions:

@@ -1,1 +1,61 @@
-"""placeholder"""
+"""Connectors: each reads tables of one kind of source into DuckDB, read-only and in bounded memory."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from ingestion.spec import Source, Table
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A table as the source has it: how each column is read, and whether the source itself keeps the key unique."""
+
+    expressions: Mapping[str, str]
+    native_types: Mapping[str, str]
+    key_is_enforced: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which rows to read: those whose cursor lies in (after, until), or whose event day lies in [first, last]."""
+
+    after: str | None = None
+    until: datetime.datetime | None = None
+    first: datetime.date | None = None
+    last: datetime.date | None = None
+
+
+class Connector(Protocol):
+    """An open, read-only connection to one source."""
+
+    def shape(self, table: Table) -> Shape:
+        """The table's columns. Raises SchemaDrift if the table or a declared column is missing."""
+
+    def horizon(self) -> datetime.datetime:
+        """The instant (UTC) before which every change is committed and visible."""
+
+    def query(self, table: Table, shape: Shape, window: Window) -> str:
+        """The SQL that reads the window's rows, in DuckDB, once `attach` was called."""
+
+    def keys_query(self, table: Table, shape: Shape) -> str:
+        """The SQL that reads just the keys of all rows, in DuckDB."""
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make the source readable in a DuckDB connection."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+def connector(source: Source) -> Connector:
+    """Open the connector that `source` declares. Raises SourceUnavailable, AccessDenied or SpecError."""
+    from ingestion.connectors.postgres import Postgres
+
+    return Postgres(source)

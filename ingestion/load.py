@@ -1,0 +1,191 @@
+"""The load of one table: read a window from the source, hand it to the lake's intake. One commit, or nothing."""
+
+import datetime
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from ingestion.connectors import Connector, Shape, Window, connector
+from ingestion.connectors.postgres import explained
+from ingestion.spec import Source, Table
+from lake import commit, read
+from lake.duck import quoted
+from lake.errors import SchemaDrift, SpecError
+from lake.fold import fold
+from lake.intake import Kind, Load, Subject, Taken, take
+from lake.layout import Lake
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one load did, in figures and in a sentence."""
+
+    subject: Subject
+    kind: Kind
+    window: str
+    taken: Taken
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        """E.g. `orders: read 412 rows changed since 2026-11-06 23:59: 130 new, 282 changed, 3 deleted`."""
+        taken = self.taken
+        parts = [f"{taken.inserted:,} new", f"{taken.updated:,} changed", f"{taken.deleted:,} deleted"]
+        if taken.quarantined:
+            parts.append(f"{taken.quarantined:,} quarantined")
+        noted = f" ({taken.keys_compared:,} keys compared)" if taken.keys_compared else ""
+        return f"{self.subject}: read {taken.rows_read:,} rows {self.window}: {', '.join(parts)}{noted}"
+
+
+def changes(lake: Lake, source: Source, table: Table, *, allow_shrink: bool = False) -> Loaded:
+    """Load what changed since the last load; everything the first time, or if the table is declared `replace`."""
+    return _load(lake, source, table, None, allow_shrink)
+
+
+def days(
+    lake: Lake,
+    source: Source,
+    table: Table,
+    first: datetime.date,
+    last: datetime.date,
+    *,
+    allow_shrink: bool = False,
+) -> Loaded:
+    """Load again all rows of the UTC days `first` to `last`; a table without days is read whole."""
+    return _load(lake, source, table, (first, last), allow_shrink)
+
+
+def subject(source: Source, table: Table, shape: Shape | None = None) -> Subject:
+    """What the lake must know of a declared table."""
+    return Subject(
+        source=source.name,
+        table=table.name,
+        key=table.key,
+        columns=tuple(shape.expressions) if shape else (),
+        cursor=table.cursor,
+        partition=table.partition.column if table.partition else None,
+        key_is_enforced=shape.key_is_enforced if shape else False,
+    )
+
+
+def _load(
+    lake: Lake, source: Source, table: Table, wanted: tuple[datetime.date, datetime.date] | None, allow_shrink: bool
+) -> Loaded:
+    started = datetime.datetime.now(datetime.UTC)
+    fold(lake, subject(source, table))  # what an earlier, killed run left waiting
+    session, connection = connector(source), read.connect(lake)
+    try:
+        shape = session.shape(table)
+        about = subject(source, table, shape)
+        before = commit.state(commit.table(lake, about.at("raw")))
+        horizon = session.horizon()
+        kind, window, words = _window(horizon, table, before.get("cursor"), wanted, bool(before))
+        load = Load(about, kind, words, _after(started, before.get("loaded_at")))
+        session.attach(connection)
+        try:
+            connection.execute(f"CREATE TEMP TABLE incoming AS {session.query(table, shape, window)}")
+            gone_from, keys = _gone(connection, session, table, shape, kind, window, bool(before))
+        except duckdb.Error as error:
+            raise explained(source, error) from None
+        _reject_drift(lake, source, about, connection, shape, table)
+        cursor = _cursor(connection, table, before.get("cursor"), horizon)
+        taken = take(connection, lake, load, cursor, gone_from=gone_from, present_keys=keys, allow_shrink=allow_shrink)
+    finally:
+        session.close()
+        connection.close()
+    return Loaded(about, kind, words, taken, (datetime.datetime.now(datetime.UTC) - started).total_seconds())
+
+
+def _window(
+    horizon: datetime.datetime,
+    table: Table,
+    cursor: str | None,
+    wanted: tuple[datetime.date, datetime.date] | None,
+    known: bool,
+) -> tuple[Kind, Window, str]:
+    if wanted and table.partition:
+        first, last = wanted
+        words = f"of {first}" if first == last else f"of {first} to {last}"
+        return "days", Window(first=first, last=last), words
+    if wanted or table.load == "replace" or not known:
+        return "full", Window(), "of the whole table"
+    after = cursor
+    if after and table.lookback:
+        after = (datetime.datetime.fromisoformat(after) - table.lookback).isoformat()
+    since = f"changed since {after[:19].replace('T', ' ')}" if after else "of the whole table"
+    return "changes", Window(after=after, until=horizon), since
+
+
+def _gone(
+    connection: duckdb.DuckDBPyConnection,
+    session: Connector,
+    table: Table,
+    shape: Shape,
+    kind: Kind,
+    window: Window,
+    known: bool,
+) -> tuple[str | None, str | None]:
+    if not known or (kind == "changes" and table.deletes == "ignore"):
+        return None, None
+    if kind == "changes":
+        connection.execute(f"CREATE TEMP TABLE present_keys AS {session.keys_query(table, shape)}")
+        return "TRUE", "present_keys"
+    if kind == "days" and window.first and window.last:
+        first = window.first
+        listed = [first + datetime.timedelta(days=n) for n in range((window.last - first).days + 1)]
+        return f"({commit.days_predicate(listed)})", None
+    return "TRUE", None
+
+
+def _reject_drift(
+    lake: Lake,
+    source: Source,
+    about: Subject,
+    connection: duckdb.DuckDBPyConnection,
+    shape: Shape,
+    table: Table,
+) -> None:
+    known = read.columns(commit.table(lake, about.at("raw")))
+    now = connection.execute("SELECT * FROM incoming LIMIT 0").to_arrow_table().schema
+    where = f"source {source.name}, table {table.name}"
+    for entry in now:
+        before = known.get(entry.name)
+        if before is None and known and table.contract.columns == "freeze":
+            mend = "declare `contract: {columns: evolve}`, or drop it with `drop: [...]`"
+            raise SchemaDrift(where, f'column "{entry.name}" is new at the source', mend)
+        if before is not None and _plain(before) != _plain(entry.type):
+            what = f'column "{entry.name}" was {before} and is now {shape.native_types[entry.name]} ({entry.type})'
+            raise SchemaDrift(where, what, "change it back, or load the table anew under another name")
+
+
+def _plain(kind: pa.DataType) -> str:
+    return str(kind).lower().replace("large_", "").replace("utf8", "string").replace("_view", "").replace(" ", "")
+
+
+def _cursor(
+    connection: duckdb.DuckDBPyConnection, table: Table, before: str | None, horizon: datetime.datetime
+) -> str | None:
+    """The newest cursor value below the horizon: what lies above may yet be joined by rows that commit late."""
+    if table.cursor is None:
+        return None
+    name = quoted(table.cursor)
+    kind = connection.execute(f"SELECT typeof({name}) FROM incoming LIMIT 1").fetchone()
+    if kind is None:
+        return before
+    if not str(kind[0]).startswith("TIMESTAMP"):
+        mend = "name a column that holds the time of the last change"
+        raise SpecError(f"table {table.name}", f"cursor {table.cursor} is {kind[0]}, no timestamp", mend)
+    query = f"SELECT max({name}::TIMESTAMPTZ) FROM incoming WHERE {name}::TIMESTAMPTZ < ?"
+    row = connection.execute(query, [horizon]).fetchone()
+    newest: datetime.datetime | None = row[0] if row else None
+    if newest is None or (before and newest <= datetime.datetime.fromisoformat(before)):
+        return before
+    return newest.astimezone(datetime.UTC).isoformat()
+
+
+def _after(now: datetime.datetime, last: str | None) -> datetime.datetime:
+    """`now`, or just after the last load if the clock went back: later loads win by this time."""
+    if last is None:
+        return now
+    return max(now, datetime.datetime.fromisoformat(last) + datetime.timedelta(microseconds=1))

@@ -1,0 +1,117 @@
+"""Raw folded into processed: one row per key, only touched days rewritten, each fold one repeatable commit."""
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from lake import commit, read
+from lake.duck import literal, quoted
+from lake.intake import Subject
+from lake.layout import DAY_COLUMNS, Address, Lake
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What one fold did: loads taken in, rows written, and the UTC days rewritten (empty if not partitioned)."""
+
+    loads: int = 0
+    rows_written: int = 0
+    days: tuple[datetime.date, ...] = field(default=())
+
+
+def fold(lake: Lake, subject: Subject) -> Folded:
+    """Bring processed up to raw. Does nothing if no load is waiting; killed anywhere, the next call does it all."""
+    address = subject.at("processed")
+    base = commit.table(lake, address)
+    waiting, state = _waiting(lake, subject, commit.state(base))
+    if not waiting:
+        return Folded()
+    with read.connect(lake) as connection:
+        _latest(connection, lake, subject, waiting)
+        if subject.partition is None:
+            days: tuple[datetime.date, ...] = ()
+            rows = _rewritten(connection, lake, subject, days, base is not None)
+            done = commit.replace(lake, address, rows, state, base=base)
+        else:
+            days = _touched(connection, lake, subject, base is not None)
+            rows = _rewritten(connection, lake, subject, days, base is not None)
+            if base is None:
+                done = commit.append(lake, address, rows, state)
+            else:
+                done = commit.replace(lake, address, rows, state, base=base, days=days)
+    return Folded(len(waiting), done.rows, days)
+
+
+def fold_history(lake: Lake, subject: Subject) -> Folded:
+    """Bring `<table>_history` up to raw: every observed version of every key, appended once."""
+    address = Address("processed", subject.source, f"{subject.table}_history")
+    base = commit.table(lake, address)
+    waiting, state = _waiting(lake, subject, commit.state(base))
+    if not waiting:
+        return Folded()
+    with read.connect(lake) as connection:
+        condition = f"_load_id IN ({', '.join(literal(load) for load in waiting)})"
+        versions = f"SELECT * EXCLUDE ({', '.join(DAY_COLUMNS)}) FROM {read.relation(lake, subject.at('raw'))} AS r"
+        query = f"{versions} WHERE {condition}"
+        if base is not None:
+            names = [*subject.key, subject.cursor or "_loaded_at", "_op"]
+            same = " AND ".join(f"h.{quoted(name)} = r.{quoted(name)}" for name in names[:-1])
+            known = f"SELECT 1 FROM {read.relation(lake, address)} AS h WHERE {same} AND (h._op = 'd') = (r._op = 'd')"
+            query += f" AND NOT EXISTS ({known})"
+        rows = connection.execute(query).to_arrow_reader(100_000)
+        done = commit.append(lake, address, rows, state, by_day=False)
+    return Folded(len(waiting), done.rows)
+
+
+def _waiting(lake: Lake, subject: Subject, before: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    raw = commit.table(lake, subject.at("raw"))
+    if raw is None:
+        return [], {}
+    folded = int(before.get("folded", -1))
+    if raw.version() <= folded:
+        return [], {}
+    loads = [state["load_id"] for state in commit.states(raw, folded) if "load_id" in state]
+    return loads, {"folded": raw.version()}
+
+
+def _latest(connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, loads: list[str]) -> None:
+    keys = ", ".join(quoted(column) for column in subject.key)
+    only_latest = f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY _loaded_at DESC) = 1"
+    day = f"CAST({quoted(subject.partition)} AS DATE)" if subject.partition else "NULL::DATE"
+    connection.execute(
+        f"""CREATE TEMP TABLE latest AS
+            SELECT * EXCLUDE ({", ".join(DAY_COLUMNS)}), {day} AS _day FROM {read.relation(lake, subject.at("raw"))}
+            WHERE _load_id IN ({", ".join(literal(load) for load in loads)}) {only_latest if len(loads) > 1 else ""}"""
+    )
+
+
+def _touched(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, known: bool
+) -> tuple[datetime.date, ...]:
+    moved = ""
+    if known:
+        keys = " AND ".join(f"p.{quoted(column)} = l.{quoted(column)}" for column in subject.key)
+        processed = read.relation(lake, subject.at("processed"))
+        moved = f"""UNION SELECT CAST(p.{quoted(subject.partition or "")} AS DATE) FROM {processed} AS p
+            SEMI JOIN latest AS l ON {keys}"""
+    connection.execute(f"CREATE TEMP TABLE touched AS SELECT _day FROM latest {moved}")
+    return tuple(day for (day,) in connection.execute("SELECT DISTINCT _day FROM touched ORDER BY 1").fetchall())
+
+
+def _rewritten(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, days: tuple[datetime.date, ...], known: bool
+) -> Any:
+    query = "SELECT * FROM latest WHERE _op <> 'd'"
+    if known:
+        keys = " AND ".join(f"p.{quoted(column)} = l.{quoted(column)}" for column in subject.key)
+        processed = read.relation(lake, subject.at("processed"))
+        day = f"CAST(p.{quoted(subject.partition)} AS DATE)" if subject.partition else "NULL::DATE"
+        inside = f"WHERE {commit.days_predicate(days)}" if subject.partition else ""
+        shed = f" EXCLUDE ({', '.join(DAY_COLUMNS)})" if subject.partition else ""
+        query += f""" UNION ALL BY NAME SELECT p.*{shed}, {day} AS _day
+            FROM (SELECT * FROM {processed} {inside}) AS p ANTI JOIN latest AS l ON {keys}"""
+    split = ", strftime(_day, '%Y') AS year, strftime(_day, '%m') AS month, strftime(_day, '%d') AS day"
+    extra = split if subject.partition else ""
+    return connection.execute(f"SELECT * EXCLUDE (_day){extra} FROM ({query})").to_arrow_reader(100_000)

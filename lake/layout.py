@@ -1,0 +1,77 @@
+"""Names to paths: `<root>/<zone>/<source>/<table>/year=YYYY/month=MM/day=DD/*.parquet`, on a folder or on S3."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lake.errors import SpecError
+
+Zone = Literal["raw", "processed", "curated", "quarantine"]
+DAY_COLUMNS = ("year", "month", "day")
+
+
+@dataclass(frozen=True)
+class Address:
+    """One table of the lake: its zone, source and name."""
+
+    zone: Zone
+    source: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.zone}/{self.source}/{self.table}"
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Where the lake is: `root` is an absolute folder or `s3://bucket/prefix`."""
+
+    root: str
+
+    @property
+    def on_s3(self) -> bool:
+        """Whether the lake is on an S3 server."""
+        return self.root.startswith("s3://")
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of a lake on S3."""
+        return self.root.removeprefix("s3://").split("/", 1)[0]
+
+    @property
+    def prefix(self) -> str:
+        """The path below the bucket, without slashes at its ends."""
+        return self.root.removeprefix("s3://").partition("/")[2].strip("/")
+
+    def uri(self, address: Address) -> str:
+        """The absolute path or S3 URI of one table."""
+        return f"{self.root}/{address}"
+
+    def storage_options(self) -> dict[str, str]:
+        """What the Delta library needs to reach the lake; from the usual AWS variables, empty for a folder."""
+        if not self.on_s3:
+            return {}
+        options = {"conditional_put": "etag"}
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        if endpoint:
+            options["AWS_ENDPOINT_URL"] = endpoint
+            options["AWS_ALLOW_HTTP"] = str(endpoint.startswith("http://")).lower()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            if value := os.environ.get(name):
+                options[name] = value
+        options["AWS_REGION"] = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        return options
+
+
+def from_environment() -> Lake:
+    """The lake named by LAKE_ROOT; raises SpecError if it is unset or relative."""
+    root = os.environ.get("LAKE_ROOT", "").rstrip("/")
+    if not root:
+        raise SpecError("LAKE_ROOT", "is not set", "set it to an absolute folder or s3://bucket/prefix")
+    if root.startswith("s3://"):
+        if len(root) <= len("s3://"):
+            raise SpecError("LAKE_ROOT", "names no bucket", "write s3://bucket/prefix")
+    elif not Path(root).is_absolute():
+        raise SpecError("LAKE_ROOT", f"{root} is relative", "set it to an absolute folder or s3://bucket/prefix")
+    return Lake(root)
