@@ -6,6 +6,7 @@ Customers and orders grow with the scale, stores, devices and products with its 
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from math import sqrt
 
 from lake.errors import SpecError
@@ -58,4 +59,4 @@ def months(first: date, after: date) -> list[tuple[date, date]]:
     bounds = [first]
     while bounds[-1] < after:
         bounds.append(min(after, (bounds[-1].replace(day=1) + timedelta(days=32)).replace(day=1)))
-    return list(zip(bounds, bounds[1:], strict=False))
+    return list(pairwise(bounds))

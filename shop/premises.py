@@ -7,7 +7,7 @@ tables it speaks of, so a shop with a clock is a whole shop.
 from dataclasses import dataclass
 from datetime import date, datetime
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import cast
 
 import psycopg
 from psycopg import sql
@@ -76,7 +76,7 @@ def standing(cursor: Cursor, where: str, *, count: bool = True) -> Shop | None:
 
 def lay_out(cursor: Cursor) -> None:
     """Create the shop's tables, bare: what is cheaper once the rows are there comes with `finish`."""
-    cursor.execute(cast(LiteralString, _schema()[0]))
+    cursor.execute(_schema()[0])
 
 
 def finish(
@@ -89,7 +89,7 @@ def finish(
     started_on: date | None = None,
 ) -> Shop:
     """Add keys and indexes, set the clock, and tell what stands there."""
-    cursor.execute(cast(LiteralString, _schema()[1]))
+    cursor.execute(_schema()[1])
     cursor.execute(CLOCK)
     cursor.execute(
         "insert into shop_clock.state (kind, seed, scale, started_on, clock) values (%s, %s, %s, %s, %s)",

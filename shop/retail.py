@@ -6,7 +6,7 @@ two databases with the same inputs hold the same bytes. All of it is worked out 
 hash-based chance; the rows of a month at a time, in one transaction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
@@ -103,7 +103,7 @@ def _tell_standing(shop: Shop, seed: int, scale: float, say: Say) -> None:
 
 def _fill(cursor: Cursor, plan: Plan, until: date, say: Say) -> None:
     span = {"since": BEGINNING, "until": midnight(until)}
-    _run(cursor, "stores", plan.sizes | {"streets": words.STREETS, "device_models": list(words.DEVICE_MODELS)})
+    _run(cursor, "stores", plan.sizes | {"streets": words.STREETS.split(), "device_models": list(words.DEVICE_MODELS)})
     _people_and_products(cursor, plan, span)
     for first, after in months(plan.started_on, until):
         _, _, lines = _purchases(cursor, plan, first, after, span)
@@ -150,23 +150,22 @@ def _work_out(cursor: Cursor, plan: Plan, until: date) -> None:
         " sizes text[], articles text[]) on commit drop"
     )
     cursor.executemany(
-        "insert into pg_temp.categories values (%s, %s, %s, %s, %s, string_to_array(%s, '|'), string_to_array(%s, '|'))",
+        "insert into pg_temp.categories"
+        " values (%s, %s, %s, %s, %s, string_to_array(%s, '|'), string_to_array(%s, '|'))",
         [(number, *category) for number, category in enumerate(words.CATEGORIES, 1)],
     )
     _run(cursor, "truth", plan.sizes | {"until": midnight(until)})
 
 
 def _people_and_products(cursor: Cursor, plan: Plan, span: dict[str, datetime]) -> tuple[int, int, int, int]:
-    names: dict[str, object] = {"first_names": words.FIRST_NAMES, "last_names": words.LAST_NAMES}
+    names: dict[str, object] = {"first_names": words.FIRST_NAMES.split(), "last_names": words.LAST_NAMES.split()}
     customers, moved = _counted(cursor, "customers", plan.sizes | span | names)
-    brands: dict[str, object] = {"brands": words.BRANDS, "styles": words.STYLES}
+    brands: dict[str, object] = {"brands": words.BRANDS.split("|"), "styles": words.STYLES.split()}
     products, priced = _counted(cursor, "products", plan.sizes | span | brands)
     return customers, moved, products, priced
 
 
-def _purchases(
-    cursor: Cursor, plan: Plan, first: date, after: date, span: dict[str, datetime]
-) -> tuple[int, int, int]:
+def _purchases(cursor: Cursor, plan: Plan, first: date, after: date, span: dict[str, datetime]) -> tuple[int, int, int]:
     cursor.execute("drop table if exists pg_temp.purchases")
     _run(cursor, "purchases", plan.sizes | {"first_day": first, "after_day": after})
     cursor.execute("analyze pg_temp.purchases")
@@ -178,13 +177,13 @@ def _readings(cursor: Cursor, plan: Plan, first: date, after: date, span: dict[s
     return _counted(cursor, "readings", plan.sizes | span | {"first_day": first, "after_day": after})
 
 
-def _run(cursor: Cursor, name: str, values: dict[str, object]) -> int:
+def _run(cursor: Cursor, name: str, values: Mapping[str, object]) -> int:
     """Run `sql/<name>.sql` filled with `values`; the rows it changed."""
     cursor.execute(_filled(name, values))
     return cursor.rowcount
 
 
-def _counted(cursor: Cursor, name: str, values: dict[str, object]) -> tuple[int, int]:
+def _counted(cursor: Cursor, name: str, values: Mapping[str, object]) -> tuple[int, int]:
     """Run `sql/<name>.sql`, which returns a flag per row: the rows it changed, and those with the flag up."""
     counts = "with done (is_marked) as ({}) select count(*), count(*) filter (where is_marked) from done"
     cursor.execute(sql.SQL(counts).format(_filled(name, values)))
@@ -192,5 +191,5 @@ def _counted(cursor: Cursor, name: str, values: dict[str, object]) -> tuple[int,
     return int(str(rows)), int(str(marked))
 
 
-def _filled(name: str, values: dict[str, object]) -> sql.Composed:
+def _filled(name: str, values: Mapping[str, object]) -> sql.Composed:
     return statement((files("shop") / "sql" / f"{name}.sql").read_text(), **values)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import LiteralString, cast
 
 import psycopg
 from psycopg import errors, sql
@@ -34,7 +33,7 @@ def transaction(dsn: str) -> Iterator[psycopg.Cursor[tuple[object, ...]]]:
     try:
         with psycopg.connect(dsn, connect_timeout=10) as connection, connection.cursor() as cursor:
             for setting in SETTINGS:
-                cursor.execute(cast(LiteralString, setting))
+                cursor.execute(setting)
             yield cursor
     except psycopg.Error as error:
         raise told(where, error) from error
@@ -46,7 +45,9 @@ def address(dsn: str) -> str:
         parts = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         # The driver's message quotes the string, password and all: neither shown nor chained.
-        raise SpecError("SHOP_DSN", "it is no PostgreSQL address", "give postgresql://role@host:port/database") from None
+        raise SpecError(
+            "SHOP_DSN", "it is no PostgreSQL address", "give postgresql://role@host:port/database"
+        ) from None
     server = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}"
     return f"PostgreSQL {server}/{parts.get('dbname') or ''} as {parts.get('user') or 'the current user'}"
 
@@ -66,7 +67,7 @@ def told(where: str, error: psycopg.Error) -> PlatformError:
 
 def statement(text: str, **values: object) -> sql.Composed:
     """`text` with each `{name}` replaced by `values[name]` as an SQL literal."""
-    return sql.SQL(cast(LiteralString, text)).format(**{name: sql.Literal(value) for name, value in values.items()})
+    return sql.SQL(text).format(**{name: sql.Literal(value) for name, value in values.items()})
 
 
 def _refused(where: str, text: str) -> PlatformError:

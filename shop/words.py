@@ -1,11 +1,14 @@
-"""The words the made-up shop is built from: people, cities, brands, departments and what they sell."""
+"""The words the made-up shop is built from: people, cities, brands, departments and what they sell.
+
+Lists of plain words are texts, separated by blanks or by `|`.
+"""
 
 FIRST_NAMES = (
     "Ada Alan Alice Amara Andre Anna Arjun Beatriz Ben Carla Carlos Chen Clara Daniel Diana Elena Emma Eric Fatima "
     "Felix Frank Gloria Grace Hana Hector Hugo Ines Isaac Ivan Jada James Jasmine Joel Jonas Julia Kai Karen Kofi Lara "
     "Laura Leo Lin Lucas Luis Maria Marcus Maya Mei Mia Miguel Nadia Naomi Nathan Nina Noah Nora Olga Omar Oscar Paul "
     "Petra Priya Rachel Rafael Rosa Ruth Sam Sara Sofia Tara Theo Thomas Uma Vera Victor Wanda Will Yara Yusuf Zoe"
-).split()
+)
 
 LAST_NAMES = (
     "Adams Ahmed Alvarez Anderson Baker Bauer Becker Bell Brooks Brown Campbell Carter Castro Chang Clark Cohen Cole "
@@ -14,9 +17,9 @@ LAST_NAMES = (
     "Meyer Miller Mitchell Moore Morgan Morris Murphy Nguyen Novak Okafor Ortiz Owens Park Patel Perez Peterson Powell "
     "Price Ramirez Reed Reyes Rivera Roberts Rossi Ruiz Russell Santos Schmidt Scott Silva Singh Smith Stewart Suzuki "
     "Taylor Thomas Thompson Torres Tran Turner Walker Wang Ward Watson Weber White Williams Wilson Wood Wright Young"
-).split()
+)
 
-STREETS = "Market Riverside Union Harbor Oak Hill College Station Central Lakeside Mill Garden".split()
+STREETS = "Market Riverside Union Harbor Oak Hill College Station Central Lakeside Mill Garden"
 
 # city, region, first digits of its postal codes, telephone area, time zone; a chain of 12 stores takes the first 12
 CITIES = (
@@ -50,9 +53,9 @@ BRANDS = (
     "Alder & Finch|Bluewater|Brightside|Copperpot|Daily Choice|Evergreen|Farmhouse Lane|Golden Acre|Greenfield|"
     "Harvest Moon|Hearthstone|Juniper|Kettle & Co|Lighthouse|Maple Ridge|North Fork|Orchard Hill|Pinecrest|"
     "Prairie Gold|Red Barn|Silver Creek|Stonebridge|Sunny Meadow|Tidewater|Valley Pride|White Oak"
-).split("|")
+)
 
-STYLES = "Classic Organic Original Family Light Premium Select Simple Traditional Whole".split()
+STYLES = "Classic Organic Original Family Light Premium Select Simple Traditional Whole"
 
 # department, category, lowest and highest list price in USD, package sizes, articles
 CATEGORIES = (

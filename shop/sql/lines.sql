@@ -36,7 +36,7 @@ from (
                     when novelty_share < 0.001 then 9000000 + floor(50 * product_share)::bigint
                     when (novelty_share - 0.001) / 0.999 * ({product_count} + novelty_count) < novelty_count
                         then {product_count} + 1 + floor(novelty_count * product_share)::bigint
-                    else 1 + (floor({product_count} * power(product_share, 2.6))::bigint * 1000003) % {product_count}
+                    else 1 + (floor({product_count} * (exp(5 * product_share) - 1) / (exp(5.0) - 1))::bigint * 1000003) % {product_count}
                 end as product_id,
                 case
                     when quantity_share < 0.72 then 1
