@@ -31,6 +31,7 @@ class Kind:
     required: frozenset[str]
     optional: frozenset[str]
     one_of: frozenset[str] = frozenset()
+    whole: bool = False  # its bounds are counts; Great Expectations would cut a fraction off
 
     @property
     def known(self) -> frozenset[str]:
@@ -38,7 +39,9 @@ class Kind:
         return self.required | self.optional
 
 
-def _kind(form: str, required: Iterable[str] = (), optional: Iterable[str] = (), bounded: bool = False) -> Kind:
+def _kind(
+    form: str, required: Iterable[str] = (), optional: Iterable[str] = (), bounded: bool = False, whole: bool = False
+) -> Kind:
     extras = {
         "map": {"mostly", "row_condition"},
         "pair": {"mostly", "row_condition", "ignore_row_if"},
@@ -58,6 +61,7 @@ def _kind(form: str, required: Iterable[str] = (), optional: Iterable[str] = (),
         frozenset({*required, *columns.get(form, set())}),
         frozenset({*optional, *extras.get(form, set()), *bounds, *strict}),
         bounds,
+        whole,
     )
 
 
@@ -70,7 +74,7 @@ KINDS: Mapping[str, Kind] = {
     "expect_column_values_to_be_between": _kind("map", bounded=True),
     "expect_column_values_to_match_regex": _kind("map", ["regex"]),
     "expect_column_values_to_not_match_regex": _kind("map", ["regex"]),
-    "expect_column_value_lengths_to_be_between": _kind("map", bounded=True),
+    "expect_column_value_lengths_to_be_between": _kind("map", bounded=True, whole=True),
     "expect_column_value_lengths_to_equal": _kind("map", ["value"]),
     "expect_column_values_to_be_of_type": _kind("table", ["column", "type_"]),
     "expect_column_values_to_be_in_type_list": _kind("table", ["column", "type_list"]),
@@ -83,13 +87,13 @@ KINDS: Mapping[str, Kind] = {
     "expect_column_median_to_be_between": _kind("aggregate", bounded=True),
     "expect_column_stdev_to_be_between": _kind("aggregate", bounded=True),
     "expect_column_sum_to_be_between": _kind("aggregate", bounded=True),
-    "expect_column_unique_value_count_to_be_between": _kind("aggregate", bounded=True),
+    "expect_column_unique_value_count_to_be_between": _kind("aggregate", bounded=True, whole=True),
     "expect_column_proportion_of_unique_values_to_be_between": _kind("aggregate", bounded=True),
     "expect_column_proportion_of_non_null_values_to_be_between": _kind("aggregate", bounded=True),
     "expect_column_to_exist": _kind("table", ["column"], ["column_index"]),
     "expect_table_columns_to_match_set": _kind("table", ["column_set"], ["exact_match"]),
     "expect_table_column_count_to_equal": _kind("table", ["value"]),
-    "expect_table_row_count_to_be_between": _kind("table", optional=["row_condition"], bounded=True),
+    "expect_table_row_count_to_be_between": _kind("table", optional=["row_condition"], bounded=True, whole=True),
     "expect_table_row_count_to_equal": _kind("table", ["value"], ["row_condition"]),
 }
 
@@ -118,7 +122,7 @@ def check(where: str, item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             raise SpecError(place, f"{key}: {value!r} {fault[0]}", fault[1])
     if "row_condition" in told:
         told["row_condition"] = _condition(place, told["row_condition"])
-    _check_bounds(place, told)
+    _check_bounds(place, kind, told)
     return name, told
 
 
@@ -132,8 +136,11 @@ def _check_keys(place: str, kind: Kind, keys: Mapping[str, Any]) -> None:
         raise SpecError(place, "has no bound", f"give {' or '.join(sorted(kind.one_of))}")
 
 
-def _check_bounds(place: str, told: Mapping[str, Any]) -> None:
+def _check_bounds(place: str, kind: Kind, told: Mapping[str, Any]) -> None:
     low, high = told.get("min_value"), told.get("max_value")
+    for key, bound in (("min_value", low), ("max_value", high)):
+        if kind.whole and bound is not None and not isinstance(bound, int):
+            raise SpecError(place, f"{key}: {bound!r} is no count", "give a whole number")
     if is_parameter(low) or is_parameter(high) or low is None or high is None:
         return
     if isinstance(low, str) != isinstance(high, str):
