@@ -12,11 +12,12 @@ from ingestion.expectations.measure import Plan, Relation, Verdict, with_example
 from ingestion.expectations.plan import plan
 from ingestion.expectations.registry import is_parameter
 from ingestion.expectations.result import Result, SuiteResult
-from ingestion.expectations.suite import Expectation, Suite
+from ingestion.expectations.suite import HIDE, Expectation, Suite
 from ingestion.expectations.values import UnfitError
 from lake.errors import redact
 
 _QUERY = re.compile(r"\s*(SELECT|WITH|FROM|VALUES)\b", re.IGNORECASE)
+_SHOWING_VALUES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value")
 _TYPE_NAME = re.compile(r"[A-Za-z][\w ]*(\(\d+(\s*,\s*\d+)?\))?(\[\])*")
 
 
@@ -62,8 +63,9 @@ class _Task:
     def outcome(self) -> tuple[bool, dict[str, Any], str | None]:
         if self.verdict is None or self.reason:
             return False, {}, self.reason
-        hidden = self.expectation.meta.get("exclude_unexpected_values")
-        shown = {k: v for k, v in self.verdict.result.items() if not (hidden and k.startswith("partial_unexpected"))}
+        shown = self.verdict.result
+        if self.expectation.meta.get(HIDE):
+            shown = {key: shown[key] for key in shown if key not in _SHOWING_VALUES}
         return self.verdict.success, shown, None
 
 
@@ -76,40 +78,55 @@ def _task(expectation: Expectation, relation: Relation) -> _Task:
 
 def _measure(connection: duckdb.DuckDBPyConnection, relation: Relation, tasks: Sequence[_Task]) -> int | None:
     """Judge all tasks; the number of rows, or None if not even they could be counted."""
-    wanted = list(dict.fromkeys(["count(*)", *(sql for task in tasks if task.plan for sql in task.plan.measures)]))
-    try:
-        shared = dict(zip(wanted, _row(connection, relation, wanted), strict=True))
-    except duckdb.Error:
-        shared = {}  # one of them cannot be computed: measure each alone, so that only that one fails
-    rows = shared.get("count(*)")
+    wanted = dict.fromkeys(["count(*)", *(sql for task in tasks if task.plan for sql in task.plan.measures)])
+    measured = _aggregates(connection, relation, list(wanted))
     for task in tasks:
         if task.plan is None:
             continue
         try:
-            alone = [] if shared or not task.plan.measures else _row(connection, relation, task.plan.measures)
-            values = [shared[sql] for sql in task.plan.measures] if shared else alone
+            values = [_value(measured[sql]) for sql in task.plan.measures]
             own = connection.execute(task.plan.grouped).fetchone() if task.plan.grouped else None
             task.judge([*values, *(own or ())])
         except duckdb.Error as error:
             task.reason = _first_line(error)
-    return rows
+    rows = measured["count(*)"]
+    return rows if isinstance(rows, int) else None
+
+
+def _aggregates(
+    connection: duckdb.DuckDBPyConnection, relation: Relation, wanted: Sequence[str]
+) -> dict[str, Any | duckdb.Error]:
+    """Each aggregate's value, or its error: if the scan fails, halves are tried until the culprit is alone."""
+    try:
+        return dict(zip(wanted, _row(connection, relation, wanted), strict=True))
+    except duckdb.Error as error:
+        if len(wanted) == 1:
+            return {wanted[0]: error}
+    middle = len(wanted) // 2
+    return _aggregates(connection, relation, wanted[:middle]) | _aggregates(connection, relation, wanted[middle:])
+
+
+def _value(measured: Any | duckdb.Error) -> Any:
+    if isinstance(measured, duckdb.Error):
+        raise measured
+    return measured
 
 
 def _show_examples(connection: duckdb.DuckDBPyConnection, relation: Relation, tasks: Sequence[_Task]) -> None:
     """One more scan, only if something was unexpected, for the smallest of the unexpected values."""
-    shy = [
+    wanted = [
         (task, task.plan.examples, task.verdict)
         for task in tasks
         if task.plan and task.plan.examples and task.verdict and task.verdict.result["unexpected_count"]
-        if not task.expectation.meta.get("exclude_unexpected_values")
+        if not task.expectation.meta.get(HIDE)
     ]
-    if not shy:
+    if not wanted:
         return
     try:
-        found = _row(connection, relation, [examples for _, examples, _ in shy])
+        found = _row(connection, relation, [examples for _, examples, _ in wanted])
     except duckdb.Error:
         return  # the counts stand without examples: a type that has no order, such as a map
-    for (task, _, verdict), values in zip(shy, found, strict=True):
+    for (task, _, verdict), values in zip(wanted, found, strict=True):
         task.verdict = with_examples(verdict, values)
 
 

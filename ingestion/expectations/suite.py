@@ -1,7 +1,7 @@
 """A table's suite of expectations: what follows from its declaration, and what the declaration adds."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ingestion.expectations.registry import ABOUT, check
@@ -9,6 +9,9 @@ from ingestion.expectations.registry import ABOUT, check
 PLATFORM_COLUMNS = ("_loaded_at", "_load_id", "_op")
 PARTITION_COLUMNS = ("year", "month", "day")
 TOMORROW = {"$PARAMETER": "tomorrow"}
+HIDE = (
+    "exclude_unexpected_values"  # in an expectation's meta: show no values, as Great Expectations' option of the name
+)
 
 
 class DeclaredColumn(Protocol):
@@ -92,13 +95,14 @@ def suite_for(source: str, table: DeclaredTable) -> Suite:
 
     Generated: the columns exist; key, cursor and partition column are not NULL; the key is unique; declared types;
     masked columns hold SHA-256 digests; no row is dated later than tomorrow. A declared expectation of the same type
-    on the same columns takes the place of the generated one. Raises SpecError for a declaration that does not hold.
+    on the same columns takes the place of the generated one. Results never show values of a masked column: they would
+    be the very thing that may not leave the source. Raises SpecError for a declaration that does not hold.
     """
     name = f"{source}.{table.name}"
     declared = tuple(declared_expectation(f"table {name}", item) for item in table.expect)
     taken = {(item.type, item.columns) for item in declared}
     generated = (item for item in _generated(table) if (item.type, item.columns) not in taken)
-    return Suite(name, (*generated, *declared))
+    return Suite(name, tuple(_discreet(item, table.mask) for item in (*generated, *declared)))
 
 
 def declared_expectation(where: str, item: Mapping[str, Any]) -> Expectation:
@@ -116,6 +120,12 @@ def suite_from_json(text: Mapping[str, Any]) -> Suite:
         for item in text["expectations"]
     ]
     return Suite(name, tuple(declared_expectation(f"suite {name}", item) for item in items))
+
+
+def _discreet(expectation: Expectation, masked: Mapping[str, str]) -> Expectation:
+    if set(expectation.columns).isdisjoint(masked):
+        return expectation
+    return replace(expectation, meta={**expectation.meta, HIDE: True})
 
 
 def _generated(table: DeclaredTable) -> Iterator[Expectation]:
