@@ -1,6 +1,7 @@
 """Where this machine gets its Debian packages from, read from its apt configuration; no mirror is named here."""
 
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from lake.errors import PermanentError
 from services.process import program, run
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?:\s+(?P<components>.+))?$")
+_ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?:\s+(?P<components>.+))?")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def sources(etc: Path = Path("/etc/apt")) -> Iterator[Source]:
 def one_line_sources(lines: Iterable[str]) -> Iterator[Source]:
     """The sources in lines such as `deb [signed-by=…] URI suite component …`."""
     for line in lines:
-        match = _ONE_LINE.match(line.split("#", 1)[0].strip())
+        match = _ONE_LINE.fullmatch(line.split("#", 1)[0].strip())
         if match:
             yield Source(match["uri"].rstrip("/"), match["suite"], tuple((match["components"] or "").split()))
 
@@ -88,6 +89,15 @@ def suite_lines(codename: str, keyring: Path = _KEYRING) -> list[str]:
     if known.security:
         lines.append(f"deb [signed-by={keyring}] {known.security} {codename}-security main")
     return lines
+
+
+def offers(package: str) -> bool:
+    """Whether the machine's apt could install `package`."""
+    if shutil.which("apt-cache") is None:
+        return False
+    return "Candidate: " in run([program("apt-cache"), "policy", package], "services, apt", "repair apt").replace(
+        "Candidate: (none)", ""
+    )
 
 
 def install(*packages: str) -> None:

@@ -85,7 +85,7 @@ class Cluster:
 
     def start(self, port: int) -> None:
         """Start the server on loopback `port`; `answer` waits for it."""
-        self._settle_stale_pid()
+        self._settle_stale()
         settings = _SETTINGS + f"dynamic_shared_memory_type = {_shared_memory()}\n"
         self._hand_over(self.folder / "data" / "watershed.conf", settings)
         self.server.start(self.command("postgres", "-D", f"{self.inside}/data", "-p", str(port)))
@@ -122,30 +122,46 @@ class Cluster:
             owner = self.folder.stat()
             os.chown(path, owner.st_uid, owner.st_gid)
 
-    def _settle_stale_pid(self) -> None:
-        """Remove a `postmaster.pid` whose process is gone or is another program.
+    def adopt(self) -> bool:
+        """Take back a server of this directory whose identity was lost; whether there is one now."""
+        if self.server.pid() is not None:
+            return True
+        named = self._named()
+        if named is None or named not in _workers(self.folder / "data"):
+            return False
+        self.server.adopt(named)
+        return True
 
-        PostgreSQL clears a stale file itself, unless after a machine's crash the number belongs to some process of
-        the same user. Whether a process serves this directory is told by its working directory, which is the data
-        directory whatever namespace it lives in.
+    def _settle_stale(self) -> None:
+        """Get a `postmaster.pid` out of the way that PostgreSQL would stop at.
+
+        PostgreSQL clears a stale file itself, unless the number in it belongs to another program by now. And after
+        its main process was killed it refuses to start while a session still works: such orphans end by themselves.
         """
-        data = self.folder / "data"
-        file = data / "postmaster.pid"
-        if not file.exists():
-            return
-        first = file.read_text().split("\n", 1)[0].strip()
-        if first.isdigit() and birth(int(first)) is not None and _works_in(int(first), data):
-            raise PermanentError(
-                "services, PostgreSQL",
-                f"process {first} already serves {data} and was not started by us",
-                "stop it with SIGINT, or give its SHOP_DSN and METRICS_DSN",
-            )
-        file.unlink()
+        deadline = time.monotonic() + 15
+        while _workers(self.folder / "data") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        named = self._named()
+        if named is not None and birth(named) is not None and not _workers(self.folder / "data"):
+            (self.folder / "data" / "postmaster.pid").unlink()
+
+    def _named(self) -> int | None:
+        """The process id in `postmaster.pid`."""
+        try:
+            first = (self.folder / "data" / "postmaster.pid").read_text().partition("\n")[0].strip()
+        except FileNotFoundError:
+            return None
+        return int(first) if first.isdigit() else None
 
 
-def _works_in(pid: int, folder: Path) -> bool:
+def _workers(data: Path) -> set[int]:
+    """The processes whose working directory is `data`: PostgreSQL's, whatever namespace they live in."""
+    return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _works_in(entry, data)}
+
+
+def _works_in(process: Path, data: Path) -> bool:
     try:
-        return os.path.samefile(f"/proc/{pid}/cwd", folder)
+        return (process / "cwd").samefile(data)
     except OSError:  # gone meanwhile, or another user's
         return False
 

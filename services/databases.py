@@ -19,7 +19,7 @@ def on(dsn: str, database: str) -> str:
     """The same server and role as `dsn`, another database."""
     parts = urlsplit(dsn)
     if parts.scheme not in ("postgresql", "postgres"):
-        raise PermanentError("services, DSN", "is not a libpq URI", "write it as postgresql://role:…@host:port/database")
+        raise PermanentError("services, DSN", "is not a libpq URI", "write postgresql://role:…@host:port/database")
     return urlunsplit(parts._replace(path=f"/{quote(database, safe='')}"))
 
 

@@ -4,7 +4,6 @@ The way taken first is recorded and kept: a data directory belongs to the progra
 """
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,8 @@ from pathlib import Path
 import psycopg
 
 from lake.errors import PermanentError
-from services import compose, databases, record, tree
+from services import compose, databases, host, record, tree
 from services.cluster import Cluster
-from services.process import program
 
 _PACKAGE = "postgresql-17-timescaledb"
 _BIN = "/usr/lib/postgresql/17/bin"
@@ -54,10 +52,7 @@ def down(home: Path, say: Say) -> None:
         way = _recorded_way(home)
         if way is None:
             return
-        if way.kind == "compose":
-            stopped = compose.down(home, "postgres")
-        else:
-            stopped = _cluster(home, way).stop()
+        stopped = compose.down(home, "postgres") if way.kind == "compose" else _cluster(home, way).stop()
         if stopped:
             say("PostgreSQL stopped")
 
@@ -126,14 +121,14 @@ def _start(home: Path, say: Say, root: Path | None) -> None:
 
 
 def _start_cluster(home: Path, way: _Way, say: Say) -> None:
-    if way.kind == "tree":
-        tree.check_namespaces()
-        tree.build(Path(way.place), [_PACKAGE], say)
     cluster = _cluster(home, way)
     if way.kind == "tree":
+        tree.build(Path(way.place), [_PACKAGE], say)
         tree.Tree(Path(way.place), cluster.folder).own_folder()
+    else:
+        host.own(cluster.folder)
     cluster.create(_secret(home, "POSTGRES_PASSWORD"))
-    if cluster.server.pid() is not None:  # alive but deaf: in recovery, or on its way down
+    if cluster.adopt():  # alive but deaf: in recovery, or its admin DSN was not recorded before a kill
         port = int(record.state(home)["POSTGRES_PORT"])
     else:
         port = record.recorded_port(home, "POSTGRES_PORT")
@@ -199,23 +194,22 @@ def _recorded_way(home: Path) -> _Way | None:
 
 
 def _first_way(home: Path, say: Say, root: Path | None) -> _Way:
+    folder = record.folder(home)
     if root is None and compose.is_available():
         return _Way("compose", "")
-    if root is None and os.geteuid() != 0:  # as root the tree is as good, and needs no user of the host
-        for programs in _host_programs():
-            return _Way("host", str(programs))
-    return _Way("tree", str((root or record.folder(home) / "root").resolve()))
-
-
-def _host_programs(usr: Path = Path("/usr")) -> list[Path]:
-    """Folders of PostgreSQL programs on this host whose version has TimescaleDB, newest first."""
-    found = [
-        (int(version.name), version / "bin")
-        for version in (usr / "lib" / "postgresql").glob("*")
-        if re.fullmatch(r"\d+", version.name)
-        and (usr / "share" / "postgresql" / version.name / "extension" / "timescaledb.control").is_file()
-    ]
-    return [programs for _, programs in sorted(found, reverse=True)]
+    if root is None and (programs := host.programs()) and host.is_reachable(folder / "pg"):
+        return _Way("host", str(programs))
+    if tree.is_possible():
+        return _Way("tree", str((root or folder / "root").resolve()))
+    if host.can_install() and host.is_reachable(folder / "pg"):
+        say("installing PostgreSQL with TimescaleDB from this machine's Debian")
+        host.install()
+        return _Way("host", str(host.programs()))
+    raise PermanentError(
+        "services, PostgreSQL",
+        "there is no Docker engine, no PostgreSQL with TimescaleDB on this machine, and the kernel forbids namespaces",
+        "start Docker, or give SHOP_DSN and METRICS_DSN of a server",
+    )
 
 
 def _cluster(home: Path, way: _Way) -> Cluster:
@@ -223,4 +217,4 @@ def _cluster(home: Path, way: _Way) -> Cluster:
     if way.kind == "tree":
         inside = tree.Tree(Path(way.place), folder)
         return Cluster(folder, "/srv", lambda name, *words: inside.command(f"{_BIN}/{name}", *words))
-    return Cluster(folder, str(folder), lambda name, *words: [str(Path(way.place) / name), *words])
+    return Cluster(folder, str(folder), lambda name, *words: host.command(Path(way.place), name, *words))

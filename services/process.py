@@ -30,6 +30,7 @@ class Server:
         """Run `command` detached from this process and its session, and record its identity."""
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".log.1"))
+        self.log.touch(mode=0o600)
         with self.log.open("a") as log:
             # The shell leaves at once, so the server's parent is init and no zombie stays with a long-lived caller.
             launched = subprocess.run(  # noqa: S603
@@ -42,7 +43,10 @@ class Server:
                 start_new_session=True,
                 env=None if environment is None else dict(environment),
             )
-        pid = int(launched.stdout)
+        self.adopt(int(launched.stdout))
+
+    def adopt(self, pid: int) -> None:
+        """Record `pid` as this server's process."""
         self.identity.write_text(f"{pid} {birth(pid)}\n")
 
     def pid(self) -> int | None:
@@ -59,11 +63,16 @@ class Server:
         if pid is None:
             self.identity.unlink(missing_ok=True)
             return False
-        os.kill(pid, how)
+        try:
+            os.kill(pid, how)
+        except PermissionError:
+            raise PermanentError(
+                f"services, {self.name}", f"process {pid} belongs to another user", "stop it as that user"
+            ) from None
         if not self._gone_within(patience_s):
             os.kill(pid, signal.SIGKILL)
             if not self._gone_within(5):
-                raise PermanentError(f"services, {self.name}", f"process {pid} does not end", "look at what it waits for")
+                raise PermanentError(f"services, {self.name}", f"process {pid} does not end", "see what it waits for")
         self.identity.unlink(missing_ok=True)
         return True
 
@@ -84,7 +93,7 @@ class Server:
 
 
 def birth(pid: int) -> str | None:
-    """When the process `pid` started: boot id and clock ticks since boot; None for no process or a dead one (zombie)."""
+    """When the process `pid` started: boot id and clock ticks since boot; None for none or a dead one (zombie)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -101,12 +110,15 @@ def program(name: str) -> str:
     return found
 
 
-def run(command: Sequence[str], where: str, mend: str, stdin: str | None = None, timeout_s: float = 600) -> str:
+def run(
+    command: Sequence[str], where: str, mend: str, timeout_s: float = 600, environment: Mapping[str, str] | None = None
+) -> str:
     """Run `command` to its end and return its standard output; a failure becomes one sentence with its last line."""
     try:
         done = subprocess.run(  # noqa: S603
-            list(command), input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+            list(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False,
+            env=None if environment is None else dict(environment),
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise PermanentError(where, f"{Path(command[0]).name} did not end in {timeout_s:.0f} s", mend) from None
     if done.returncode:
