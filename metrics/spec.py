@@ -142,7 +142,9 @@ def read(path: Path = DECLARATION) -> Spec:
     try:
         return Spec.model_validate(said)
     except ValidationError as error:
-        _refuse(path, said, error.errors()[0])
+        # A misspelt key is also a missing one: the misspelling is what to say first.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        _refuse(path, said, first)
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""Rows for the tests of the metrics store, and what is in it."""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from metrics import spec
+from metrics.batches import arrow_schema
+
+NOW = datetime(2026, 6, 15, 10, 30, tzinfo=UTC)
+
+
+class Readings:
+    """Builds readers of sensor rows: one row per device every `step` from `first`, `count` times."""
+
+    def __init__(self, hypertable: spec.Hypertable) -> None:
+        self.hypertable = hypertable
+        self.schema = arrow_schema(hypertable)
+
+    def table(
+        self, first: datetime, count: int, step: timedelta = timedelta(minutes=10), devices: int = 3, shift: float = 0.0
+    ) -> pa.Table:
+        rows = [
+            (first + step * tick, device, device % 2 + 1, 20.0 + (tick * 7 + device) % 11 / 3 + shift, 50.0, 1013.25)
+            for tick in range(count)
+            for device in range(1, devices + 1)
+        ]
+        return pa.Table.from_arrays(
+            [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), self.schema, strict=True)],
+            schema=self.schema,
+        )
+
+    def rows(self, *rows: tuple[object, ...]) -> pa.Table:
+        return pa.Table.from_pylist([dict(zip(self.schema.names, row, strict=True)) for row in rows], self.schema)
+
+
+def all_rows(dsn: str, relation: str) -> list[tuple[object, ...]]:
+    name = sql.Identifier("metrics", relation)
+    with psycopg.connect(make_conninfo(dsn, options="-c timezone=UTC")) as connection:
+        return connection.execute(sql.SQL("SELECT * FROM {} ORDER BY 1, 2").format(name)).fetchall()
+
+
+def address(dsn: str, **changed: str) -> str:
+    return make_conninfo(**({k: str(v) for k, v in conninfo_to_dict(dsn).items()} | changed))
