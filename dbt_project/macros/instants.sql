@@ -12,3 +12,8 @@
 
 {# The hour, in UTC, in which an instant lies; independent of the session's time zone. #}
 {% macro utc_hour(instant) -%} date_trunc('hour', {{ local_time(instant) }}) at time zone 'UTC' {%- endmacro %}
+
+{# The ends of validity of type 2 dimensions: before any sale, and after any sale. #}
+{% macro beginning_of_time() -%} cast('1900-01-01 00:00:00+00' as timestamptz) {%- endmacro %}
+
+{% macro end_of_time() -%} cast('9999-12-31 00:00:00+00' as timestamptz) {%- endmacro %}

@@ -65,11 +65,9 @@ with
 
         select
             *,
-            case when is_first then timestamp with time zone '1900-01-01 00:00:00+00' else updated_at end as valid_from,
+            case when is_first then {{ beginning_of_time() }} else updated_at end as valid_from,
             coalesce(
-                lead(updated_at) over (partition by customer_id order by updated_at),
-                timestamp
-                with time zone '9999-12-31 00:00:00+00'
+                lead(updated_at) over (partition by customer_id order by updated_at), {{ end_of_time() }}
             ) as valid_to
         from changed
 
@@ -84,8 +82,8 @@ with
             created_at,
             valid_from,
             valid_to,
-            valid_to = timestamp
-        with time zone '9999-12-31 00:00:00+00' as is_current, _loaded_at
+            valid_to = {{ end_of_time() }} as is_current,
+            _loaded_at
         from bounded
         where _op <> 'd'
 

@@ -40,10 +40,10 @@ with
             cast(null as varchar) as segment_code,
             cast(null as varchar) as age_band,
             cast(null as varchar) as income_band,
-            cast(null as timestamp with time zone) as created_at,
-            timestamp
-        with time zone '1900-01-01 00:00:00+00' as valid_from, timestamp
-        with time zone '9999-12-31 00:00:00+00' as valid_to, true as is_current
+            cast(null as timestamptz) as created_at,
+            {{ beginning_of_time() }} as valid_from,
+            {{ end_of_time() }} as valid_to,
+            true as is_current
 
     ),
 

@@ -36,8 +36,8 @@ with
             cast(null as decimal(12, 2)) as unit_cost_amount,
             false as is_active,
             false as is_deleted,
-            cast(null as timestamp with time zone) as created_at,
-            cast(null as timestamp with time zone) as updated_at
+            cast(null as timestamptz) as created_at,
+            cast(null as timestamptz) as updated_at
 
     ),
 

@@ -30,8 +30,8 @@ with
             cast(null as varchar) as country_code,
             'UTC' as time_zone,
             cast(null as date) as opened_date,
-            cast(null as timestamp with time zone) as created_at,
-            cast(null as timestamp with time zone) as updated_at
+            cast(null as timestamptz) as created_at,
+            cast(null as timestamptz) as updated_at
 
     ),
 

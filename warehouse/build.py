@@ -1,0 +1,168 @@
+"""Build and test the warehouse: `dbt build` in this process, into the private build file.
+
+Publishing what was built is the business of `warehouse.publish`.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lake import duck
+from lake.errors import BuildFailed
+from warehouse import lock, proof, recover, runner
+from warehouse.layout import layout
+from warehouse.report import BuildReport, NodeResult, Progress
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view of the build: rows, and (name, DuckDB type) of each column."""
+
+    schema: str
+    name: str
+    kind: str
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+
+
+def run(
+    select: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    *,
+    full_refresh: bool = False,
+    unit_tests: bool = True,
+    must_pass: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+    wait_s: float = 0.0,
+    root: Path | str | None = None,
+) -> BuildReport:
+    """Build the selected models (all by default), and test each before what depends on it.
+
+    `select` and `exclude` are dbt selectors. Afterwards no handle on the build file is open in this process.
+    Raises Busy if another build still runs after `wait_s` seconds, and, unless `must_pass` is off, BuildFailed if a
+    model or test failed.
+    """
+    place = layout(root)
+    began = time.monotonic()
+    with lock.held(place.lock, wait_s):
+        note = recover.sound_build_file(place)
+        before = proof.withdraw(place)
+        outcome = runner.invoke(place, _command(select, exclude, full_refresh, unit_tests), _listener(on_progress))
+        if outcome.result is None:
+            raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
+        rows = {f"{it.schema}.{it.name}": it.rows for it in _relations(place.build, "BASE TABLE")}
+        results = tuple(_result(result, rows) for result in outcome.result.results)
+        proof.record(place, before, results)
+    report = BuildReport(results, time.monotonic() - began, note)
+    if must_pass and not report.is_ok:
+        raise report.failure(place)
+    return report
+
+
+def parse(root: Path | str | None = None) -> Path:
+    """The path of dbt's manifest.json, parsed anew only if the project, the lake's root or dbt has changed."""
+    return runner.parse(layout(root))
+
+
+def relations(root: Path | str | None = None) -> dict[str, Relation]:
+    """Every table and view of the build, as `schema.name`; rows of all of them are counted in one query."""
+    place = layout(root)
+    with lock.held(place.lock, wait_s=60.0):
+        found = _relations(place.build, "BASE TABLE", "VIEW")
+    return {f"{it.schema}.{it.name}": it for it in found}
+
+
+def freshness(root: Path | str | None = None) -> dict[str, str]:
+    """Status (pass, warn, error, runtime error) of every source table that declares a freshness."""
+    place = layout(root)
+    with lock.held(place.lock, wait_s=60.0):
+        outcome = runner.invoke(place, ["source", "freshness"])
+    found = getattr(outcome.result, "results", ())
+    return {f"{it.node.source_name}.{it.node.name}": str(it.status) for it in found}
+
+
+def docs(root: Path | str | None = None) -> Path:
+    """Write dbt's documentation as one self-contained page and return its path. Raises BuildFailed."""
+    place = layout(root)
+    with lock.held(place.lock, wait_s=60.0):
+        outcome = runner.invoke(place, ["docs", "generate", "--static"])
+    if not outcome.success:
+        raise BuildFailed("dbt docs", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
+    return place.target / "static_index.html"
+
+
+def _command(select: Sequence[str], exclude: Sequence[str], full_refresh: bool, unit_tests: bool) -> list[str]:
+    command = ["build", "--exclude-resource-type", "exposure"]
+    command += [] if unit_tests else ["--exclude-resource-type", "unit_test"]
+    command += ["--full-refresh"] if full_refresh else []
+    command += ["--select", *select] if select else []
+    return [*command, "--exclude", *exclude] if exclude else command
+
+
+def _listener(on_progress: Callable[[Progress], None] | None) -> Callable[[runner.Event], None]:
+    def listen(event: runner.Event) -> None:
+        if on_progress is None or event.info.name not in ("NodeStart", "NodeFinished"):
+            return
+        node = event.data.node_info
+        is_start = event.info.name == "NodeStart"
+        status = "started" if is_start else event.data.run_result.status
+        seconds = 0.0 if is_start else float(event.data.run_result.execution_time)
+        on_progress(Progress(node.unique_id, node.node_name, node.resource_type, status, seconds))
+
+    return listen
+
+
+def _result(result: Any, rows: dict[str, int]) -> NodeResult:
+    node = result.node
+    return NodeResult(
+        unique_id=node.unique_id,
+        name=node.name,
+        kind=str(node.resource_type),
+        status=str(result.status),
+        seconds=float(result.execution_time),
+        message=runner.one_line(result.message or ""),
+        failures=result.failures,
+        rows=rows.get(f"{node.schema}.{node.name}") if str(node.resource_type) in ("model", "seed") else None,
+    )
+
+
+def _relations(path: Path, *kinds: str) -> list[Relation]:
+    if not path.exists():
+        return []
+    with duck.connect(path, read_only=True, extensions=duck.EXTENSIONS) as connection:
+        found = connection.execute(
+            """
+            select table_schema, table_name, table_type, list((column_name, data_type) order by ordinal_position)
+            from information_schema.tables
+            inner join information_schema.columns using (table_catalog, table_schema, table_name)
+            where table_type in (select unnest(?))
+            group by all
+            order by all
+            """,
+            [list(kinds)],
+        ).fetchall()
+        counts = count_rows(connection, [(schema, name) for schema, name, *_ in found])
+    return [
+        Relation(schema, name, kind, count, tuple(map(tuple, columns)))
+        for (schema, name, kind, columns), count in zip(found, counts, strict=True)
+    ]
+
+
+def count_rows(connection: duckdb.DuckDBPyConnection, names: list[tuple[str, str]]) -> list[int]:
+    """Rows of the named (schema, table or view), counted in one query, in the same order."""
+    if not names:
+        return []
+    counts = ", ".join(f"(select count(*) from {duck.quoted(schema)}.{duck.quoted(name)})" for schema, name in names)
+    row = connection.execute(f"select {counts}").fetchone()
+    return list(row or ())
+
+
+def manifest(root: Path | str | None = None) -> dict[str, Any]:
+    """The manifest of dbt as a dictionary."""
+    loaded: dict[str, Any] = json.loads(parse(root).read_text())
+    return loaded

@@ -1,0 +1,137 @@
+"""dbt inside this process: its settings, its manifest kept between calls, its DuckDB handles closed afterwards."""
+
+import gc
+import hashlib
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lake import duck
+from lake.errors import BuildFailed, SpecError
+from warehouse.layout import PROJECT, Layout
+
+Event = Any  # dbt's EventMsg, a protobuf message built at run time
+PROJECT_FILES = (".sql", ".yml", ".csv")
+
+_manifests: dict[str, Any] = {}
+
+
+def invoke(place: Layout, command: list[str], on_event: Callable[[Event], None] | None = None) -> Any:
+    """Run one dbt command and return its dbtRunnerResult; parses first if the project has changed.
+
+    dbt writes to `place.target` and `place.logs`, nothing to the terminal. Raises BuildFailed if the project does
+    not parse.
+    """
+    with _environment(place):
+        manifest = _manifest(place)
+        try:
+            return _dbt(place, command, manifest, on_event)
+        finally:
+            close_handles()
+
+
+def parse(place: Layout) -> Path:
+    """The path of the project's manifest.json; written if it is missing or the project has changed since.
+
+    Costs milliseconds when nothing changed: the key is a hash of the project's files, the lake's root and dbt's
+    version. Raises BuildFailed if the project does not parse.
+    """
+    path, stamp = place.target / "manifest.json", place.target / "manifest.key"
+    key = project_key(place)
+    if not (path.exists() and stamp.exists() and stamp.read_text() == key):
+        _manifests.clear()
+        with _environment(place):
+            _manifest(place)
+    return path
+
+
+def project_key(place: Layout) -> str:
+    """A hash of everything that a manifest depends on."""
+    digest = hashlib.sha256()
+    facts = (str(place.root), _lake_root(), *(importlib.metadata.version(name) for name in ("dbt-core", "dbt-duckdb")))
+    digest.update("\0".join(facts).encode())
+    for path in sorted(path for path in PROJECT.rglob("*") if path.suffix in PROJECT_FILES):
+        relative = path.relative_to(PROJECT)
+        if relative.parts[0] not in ("target", "logs"):
+            digest.update(f"\0{relative}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def close_handles() -> None:
+    """Close the DuckDB handles that dbt-duckdb keeps open after a command, so that the file can be copied.
+
+    The adapter holds its connection in a class attribute until the process ends; cursors of finished worker threads
+    hold the database open until they are collected.
+    """
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.adapters.factory import reset_adapters
+
+    environment = DuckDBConnectionManager._ENV
+    if environment is not None:
+        environment.close()
+    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
+    reset_adapters()  # type: ignore[no-untyped-call]
+    gc.collect()
+
+
+def _manifest(place: Layout) -> Any:
+    key = project_key(place)
+    if key not in _manifests:
+        result = _dbt(place, ["parse"], None, None)
+        close_handles()
+        if not result.success:
+            raise BuildFailed("dbt project", one_line(result.exception), f"mend the file it names in {PROJECT}")
+        _manifests.clear()
+        _manifests[key] = result.result
+        (place.target / "manifest.key").write_text(key)
+    return _manifests[key]
+
+
+def _dbt(place: Layout, command: list[str], manifest: Any, on_event: Callable[[Event], None] | None) -> Any:
+    from dbt.cli.main import dbtRunner  # costs a second: only where dbt is really run
+
+    folders = {"--project-dir": PROJECT, "--profiles-dir": PROJECT, "--target-path": place.target}
+    settings = ["--log-path", str(place.logs), "--log-level", "none", "--no-use-colors-file", "--no-version-check"]
+    arguments = [*settings, *command, *(text for pair in folders.items() for text in map(str, pair))]
+    return dbtRunner(manifest=manifest, callbacks=[on_event] if on_event else []).invoke(arguments)
+
+
+def one_line(error: object) -> str:
+    """The message of a dbt or DuckDB error on one line, without its heading and code excerpt."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    useful = [line for line in lines if line and not line.startswith(("LINE ", "^", "compiled code at", "> in macro"))]
+    if len(useful) > 1 and useful[0].startswith(("Runtime Error", "Compilation Error", "Database Error", "Parsing")):
+        useful = useful[1:]
+    return " ".join(useful)[:600]
+
+
+def _lake_root() -> str:
+    root = os.environ.get("LAKE_ROOT", "")
+    if not (root.startswith("s3://") or Path(root).is_absolute()):
+        raise SpecError("LAKE_ROOT", f"{root!r} is not absolute", "give an absolute folder or s3://bucket/prefix")
+    return root
+
+
+@contextmanager
+def _environment(place: Layout) -> Iterator[None]:
+    """What `dbt_project/profiles.yml` reads; dbt has no other way in that keeps the parsed manifest valid."""
+    _lake_root()
+    ours = {
+        "WAREHOUSE_BUILD": str(place.build),
+        "DUCKDB_EXTENSION_DIRECTORY": str(duck.extension_directory()),
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    for folder in (place.build.parent, place.target, place.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

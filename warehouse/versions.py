@@ -1,0 +1,52 @@
+"""The published versions on disk: which there are, and which one is in force."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from warehouse.layout import Layout, layout
+
+NAME = re.compile(r"^warehouse-(\d{8}T\d{6}Z)-(\d+)\.duckdb$")
+INSTANT = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """One published, immutable file; `number` counts up over the life of the root, `published_at` is UTC."""
+
+    number: int
+    published_at: datetime
+    path: Path
+    bytes: int
+
+
+def versions(root: Path | str | None = None) -> list[Version]:
+    """All published versions that are still kept, oldest first."""
+    folder = layout(root).published
+    found = (_version(path) for path in (folder.iterdir() if folder.is_dir() else ()))
+    return sorted(version for version in found if version)
+
+
+def current(root: Path | str | None = None) -> Version | None:
+    """The version in force; None if nothing is published."""
+    pointer = layout(root).pointer
+    return _version(pointer.resolve()) if pointer.exists() else None
+
+
+def next_path(place: Layout, now: datetime) -> Path:
+    """The file of the next version."""
+    number = max((version.number for version in versions(place.root)), default=0) + 1
+    return place.published / f"warehouse-{now.astimezone(UTC).strftime(INSTANT)}-{number}.duckdb"
+
+
+def _version(path: Path) -> Version | None:
+    match = NAME.match(path.name)
+    if not match:
+        return None
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return None
+    instant = datetime.strptime(match[1], INSTANT).replace(tzinfo=UTC)
+    return Version(int(match[2]), instant, path, size)
