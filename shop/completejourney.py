@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,11 +44,14 @@ PRODUCTS = dict.fromkeys(
 DEMOGRAPHICS = dict.fromkeys(("household_id", "age", "income", "household_comp"), "text")
 FILES = {"transactions_sample": TRANSACTIONS, "products": PRODUCTS, "demographics": DEMOGRAPHICS}
 
-NUMBER = r"coalesce({}, '') !~ '^\d+(\.\d+)?(e\+\d+)?$'"
+NUMBER = r"case when {0} ~ '^\d+(\.\d+)?(e\+\d+)?$' then {0}::numeric <> trunc({0}::numeric) else true end"
 FAULTS = (
-    *(("transactions_sample", f"a {name} that is no number", NUMBER.format(name)) for name in list(TRANSACTIONS)[:4]),
-    ("products", "a product_id that is no number", NUMBER.format("product_id")),
-    ("demographics", "a household_id that is no number", NUMBER.format("household_id")),
+    *(
+        ("transactions_sample", f"a {name} that is no whole number", NUMBER.format(name))
+        for name in list(TRANSACTIONS)[:4]
+    ),
+    ("products", "a product_id that is no whole number", NUMBER.format("product_id")),
+    ("demographics", "a household_id that is no whole number", NUMBER.format("household_id")),
     (
         "transactions_sample",
         "no quantity, amount or time",
@@ -87,8 +91,9 @@ def load(dsn: str, folder: Path, say: Say) -> Shop:
         lay_out(cursor)
         cursor.execute(statement((files("shop") / "sql" / "completejourney.sql").read_text(), time_zone=TIME_ZONE))
         cursor.execute("select max(ordered_at) from orders")
+        latest = cast("tuple[datetime]", cursor.fetchone())[0]
         say("shop: building keys and indexes")
-        return finish(cursor, COMPLETE_JOURNEY, _instant(cursor))
+        return finish(cursor, COMPLETE_JOURNEY, latest)
 
 
 def _opened(folder: Path, name: str, columns: dict[str, str]) -> pq.ParquetFile:
@@ -143,6 +148,9 @@ def _check(cursor: Cursor, folder: Path) -> None:
         query = sql.SQL("select count(*) from pg_temp.{} where {}")
         cursor.execute(query.format(sql.Identifier(f"journey_{name}"), sql.SQL(condition)))
         _refuse(one(cursor), folder, name, f"rows have {what}")
+    cursor.execute("select count(*) from pg_temp.journey_transactions_sample")
+    if not one(cursor):
+        raise SpecError(str(folder / "transactions_sample.parquet"), "it holds no transactions", "fetch the file again")
     cursor.execute(
         "select count(*) from (select from pg_temp.journey_transactions_sample group by basket_id::numeric having"
         " count(distinct (household_id, store_id, transaction_timestamp)) > 1) as mixed"
@@ -153,10 +161,3 @@ def _check(cursor: Cursor, folder: Path) -> None:
 def _refuse(count: int, folder: Path, name: str, what: str) -> None:
     if count:
         raise SpecError(str(folder / f"{name}.parquet"), f"{count} {what}", "fetch the file again")
-
-
-def _instant(cursor: Cursor) -> datetime:
-    row = cursor.fetchone()
-    if row is None or not isinstance(row[0], datetime):
-        raise SpecError("transactions_sample.parquet", "it holds no transactions", "fetch the file again")
-    return row[0]
