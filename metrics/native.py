@@ -15,9 +15,9 @@ from metrics.shape import differs
 from metrics.spec import BUCKETS, SCHEMA, Bucket, Hypertable
 from metrics.words import counted, span
 
-Step = tuple[str, tuple[sql.Composable, ...]]
+Step = tuple[str, str, tuple[sql.Composable, ...]]  # relation, what, statements
 
-DAILY = timedelta(days=1)  # how often the server runs retention by default
+GRACE = timedelta(days=2)  # the server looks once a day; what is twice as late is overdue
 _COMPRESSION = ("policy_compression", "policy_columnstore")
 _RETENTION = ("policy_retention",)
 _REFRESH = ("policy_refresh_continuous_aggregate",)
@@ -33,16 +33,15 @@ def steps(connection: Connection, hypertable: Hypertable) -> Iterator[Step]:
 
 def effects(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[str, str, int]]:
     """What the policies have left undone, by the server's clock: (relation, sentence, chunks)."""
-    grace = DAILY * 2
     overdue, raw = connection.execute(
-        _BACKLOG, (hypertable.drop_after + grace, hypertable.compress_after + grace, SCHEMA, hypertable.name)
+        _BACKLOG, (hypertable.drop_after + GRACE, hypertable.compress_after + GRACE, SCHEMA, hypertable.name)
     ).fetchone() or (0, 0)
     name = f"{SCHEMA}.{hypertable.name}"
     late, loose = int(overdue), int(raw)
-    yield name, f"native retention: {counted(late, 'chunk')} older than {span(hypertable.drop_after)} left", late
+    yield name, f"native retention after {span(hypertable.drop_after)}: {counted(late, 'chunk')} overdue", late
     yield (
         name,
-        f"native columnstore: {counted(loose, 'chunk')} older than {span(hypertable.compress_after)} left",
+        f"native columnstore after {span(hypertable.compress_after)}: {counted(loose, 'chunk')} overdue",
         loose,
     )
 
@@ -72,7 +71,7 @@ def _compression(connection: Connection, hypertable: Hypertable) -> Iterator[Ste
     if held != after:
         statements.append(sql.SQL("CALL add_columnstore_policy({}, after => {})").format(name, after))
     if statements:
-        yield f"compress rows older than {span(after)} (columnstore policy)", tuple(statements)
+        yield hypertable.name, f"compress rows older than {span(after)} (columnstore policy)", tuple(statements)
 
 
 def _retention(connection: Connection, name: str, after: timedelta) -> Iterator[Step]:
@@ -82,7 +81,7 @@ def _retention(connection: Connection, name: str, after: timedelta) -> Iterator[
     where = f"{SCHEMA}.{name}"
     removal = [sql.SQL("SELECT remove_retention_policy({})").format(where)] if held is not None else []
     addition = sql.SQL("SELECT add_retention_policy({}, drop_after => {})").format(where, after)
-    yield f"{name}: drop rows older than {span(after)} (retention policy)", (*removal, addition)
+    yield name, f"drop rows older than {span(after)} (retention policy)", (*removal, addition)
 
 
 def _aggregate(connection: Connection, hypertable: Hypertable, bucket: Bucket) -> Iterator[Step]:
@@ -95,16 +94,16 @@ def _aggregate(connection: Connection, hypertable: Hypertable, bucket: Bucket) -
             "CREATE MATERIALIZED VIEW {} WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS {}"
             " WITH NO DATA"
         ).format(table(name), selection(hypertable, bucket))
-        yield f"create continuous aggregate {name}", (create,)
+        yield name, f"create continuous aggregate in buckets of {bucket}", (create,)
     else:
         _refuse_other(connection, hypertable, name)
     if not exists or not _job(connection, name, _REFRESH):
-        # It must not look at what retention has dropped, else it would sum that up to nothing.
-        start = hypertable.drop_after - hypertable.chunk_interval
+        # Not further back than retention leaves rows, else it would sum up to nothing what has been dropped.
+        start = hypertable.drop_after
         policy = sql.SQL(
             "SELECT add_continuous_aggregate_policy({}, start_offset => {}, end_offset => {}, schedule_interval => {})"
         ).format(f"{SCHEMA}.{name}", start, BUCKETS[bucket], BUCKETS["1h"])
-        yield f"refresh {name} every hour (continuous aggregate policy)", (policy,)
+        yield name, "refresh every hour (continuous aggregate policy)", (policy,)
     yield from _retention(connection, name, hypertable.rollups.every[bucket].drop_after)
 
 

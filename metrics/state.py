@@ -72,8 +72,8 @@ def apply(connection: Connection, spec: Spec) -> list[Change]:
 def _changes(connection: Connection, hypertable: Hypertable, kind: Edition) -> Iterator[Change]:
     yield from _table(connection, declared(hypertable))
     if kind == "community":
-        for what, statements in native.steps(connection, hypertable):
-            yield Change(f"{SCHEMA}.{hypertable.name}", what, statements)
+        for name, what, statements in native.steps(connection, hypertable):
+            yield Change(f"{SCHEMA}.{name}", what, statements)
         return
     for bucket in hypertable.rollup_names:
         for change in _table(connection, declared_rollup(hypertable, bucket)):

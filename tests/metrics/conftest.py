@@ -1,36 +1,17 @@
 """A fresh database with TimescaleDB per test module, and the rows the tests load."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from metrics_rows import Readings
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from metrics_rows import Readings, fresh_database
 
 from metrics import spec, state
 from metrics.server import connected
 
 # The community edition's own policies are tried where such a server is given; Debian has no package of it.
 collect_ignore = [] if os.environ.get("METRICS_COMMUNITY_DSN") else ["test_metrics_community.py"]
-
-
-def fresh_database(server: str, *, with_extension: bool = True) -> Iterator[str]:
-    name = f"t_metrics_{secrets.token_hex(4)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-    dsn = make_conninfo(server, dbname=name)
-    try:
-        if with_extension:
-            with psycopg.connect(dsn, autocommit=True) as connection:
-                connection.execute("CREATE EXTENSION timescaledb")
-        yield dsn
-    finally:
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Rows for the tests of the metrics store, and what is in it."""
 
+import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -7,10 +9,35 @@ import pyarrow as pa
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from lake.errors import redact
 from metrics import spec
 from metrics.batches import arrow_schema
 
 NOW = datetime(2026, 6, 15, 10, 30, tzinfo=UTC)
+
+
+class Address(str):
+    """A DSN that pytest prints without its password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(redact(str(self)))
+
+
+def fresh_database(server: str, *, with_extension: bool = True) -> Iterator[str]:
+    name = f"t_metrics_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+    dsn = make_conninfo(server, dbname=name)
+    try:
+        if with_extension:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute("CREATE EXTENSION timescaledb")
+        yield Address(dsn)
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 class Readings:

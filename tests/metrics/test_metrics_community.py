@@ -1,0 +1,165 @@
+"""The community edition: the server's own policies do what the platform's jobs do elsewhere.
+
+Run where METRICS_COMMUNITY_DSN is given: Debian has no package of that edition. Policies go by the server's clock, so
+these tests do too.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from metrics_rows import Readings, all_rows, fresh_database
+
+from lake.errors import PermanentError
+from metrics import spec, state, upkeep
+from metrics.load import load
+from metrics.server import connected
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+PLAIN = (
+    "SELECT time_bucket('1 hour', read_at), device_id, store_id, count(*), avg(temperature_celsius)"
+    " FROM metrics.sensor_readings GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+)
+ROLLED = (
+    "SELECT bucket_at, device_id, store_id, sample_count, temperature_celsius_avg"
+    " FROM metrics.sensor_readings_1h ORDER BY 1, 2, 3"
+)
+
+
+@pytest.fixture
+def community(declared: spec.Spec) -> Iterator[str]:
+    databases = fresh_database(os.environ["METRICS_COMMUNITY_DSN"])
+    dsn = next(databases)
+    with connected(dsn) as connection, connection.transaction():
+        state.apply(connection, declared)
+        # The scheduler would run the jobs at once; here each runs when the test says so.
+        connection.execute("SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs")
+    yield dsn
+    databases.close()  # type: ignore[attr-defined]
+
+
+def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+
+def run_job(dsn: str, procedure: str, relation: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        jobs = connection.execute(
+            "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = %s AND hypertable_name = %s",
+            (procedure, relation),
+        ).fetchall()
+        assert len(jobs) == 1
+        connection.execute("CALL run_job(%s)", jobs[0])
+
+
+def overdue(dsn: str, declared: spec.Spec) -> int:
+    done = upkeep.run(dsn, declared, NOW)
+    return next(one.count for one in done if one.what.startswith("native columnstore after 7 days: "))
+
+
+def drift(dsn: str, declared: spec.Spec) -> list[str]:
+    with connected(dsn) as connection:
+        return [str(change) for change in state.drift(connection, declared)]
+
+
+def test_applying_twice_changes_nothing_and_leaves_no_note(community: str, declared: spec.Spec) -> None:
+    with connected(community) as connection:
+        assert state.apply(connection, declared) == []
+
+
+def test_roll_ups_equal_plain_sql_before_and_after_their_refresh(community: str, readings: Readings) -> None:
+    load(community, readings.hypertable, readings.table(NOW - timedelta(days=25), 2000).to_reader(), now=NOW)
+    for refreshed in (False, True):
+        if refreshed:
+            run_job(community, "policy_refresh_continuous_aggregate", "sensor_readings_1h")
+        plain, rolled = rows(community, PLAIN), rows(community, ROLLED)
+        assert len(plain) == len(rolled) > 0
+        for expected, held in zip(plain, rolled, strict=True):
+            assert held[:4] == expected[:4]
+            assert held[4] == pytest.approx(expected[4], rel=1e-9)
+
+
+def test_a_late_row_is_in_the_roll_up_after_the_next_refresh(community: str, readings: Readings) -> None:
+    load(community, readings.hypertable, readings.table(NOW - timedelta(days=29), 4000).to_reader(), now=NOW)
+    run_job(community, "policy_refresh_continuous_aggregate", "sensor_readings_1h")
+    late = readings.rows((NOW - timedelta(days=28), 2, 1, 99.0, 1.0, 1.0))
+    load(community, readings.hypertable, late.to_reader(), now=NOW)
+    assert rows(community, PLAIN) != rows(community, ROLLED)
+    run_job(community, "policy_refresh_continuous_aggregate", "sensor_readings_1h")
+    assert [row[:4] for row in rows(community, PLAIN)] == [row[:4] for row in rows(community, ROLLED)]
+
+
+def test_old_chunks_are_compressed_and_loading_into_them_is_idempotent(
+    community: str, declared: spec.Spec, readings: Readings
+) -> None:
+    table = readings.table(NOW - timedelta(days=20), 2500)
+    load(community, readings.hypertable, table.to_reader(), now=NOW)
+    assert overdue(community, declared) in (10, 11)
+    run_job(community, "policy_compression", "sensor_readings")
+    assert overdue(community, declared) == 0
+    assert load(community, readings.hypertable, table.to_reader(), now=NOW).changed == 0
+    other = readings.table(NOW - timedelta(days=20), 5, shift=1.0)
+    assert load(community, readings.hypertable, other.to_reader(), now=NOW).changed == 15
+    assert len(all_rows(community, "sensor_readings")) == table.num_rows
+
+
+def test_retention_drops_chunks_and_the_roll_ups_survive_their_refresh(community: str, readings: Readings) -> None:
+    before = NOW - timedelta(days=10)  # as loaded ten days ago
+    load(community, readings.hypertable, readings.table(before - timedelta(days=29), 5000).to_reader(), now=before)
+    with psycopg.connect(community, autocommit=True) as connection:
+        connection.execute("CALL refresh_continuous_aggregate('metrics.sensor_readings_1h', NULL, NULL)")
+    rolled = rows(community, ROLLED)
+    run_job(community, "policy_retention", "sensor_readings")
+    left = all_rows(community, "sensor_readings")
+    assert 0 < len(left) < 15_000
+    run_job(community, "policy_refresh_continuous_aggregate", "sensor_readings_1h")
+    assert rows(community, ROLLED) == rolled
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "says"),
+    [
+        ("SELECT remove_retention_policy('metrics.sales_hourly')",
+         "metrics.sales_hourly: drop rows older than 30 days (retention policy)"),
+        ("SELECT alter_job(job_id, config => config || '{\"drop_after\": \"90 days\"}') FROM"
+         " timescaledb_information.jobs WHERE proc_name = 'policy_retention' AND hypertable_name = 'sales_hourly'",
+         "metrics.sales_hourly: drop rows older than 30 days (retention policy)"),
+        ("CALL remove_columnstore_policy('metrics.sales_hourly')",
+         "metrics.sales_hourly: compress rows older than 7 days (columnstore policy)"),
+        ("SELECT remove_continuous_aggregate_policy('metrics.sales_hourly_1d')",
+         "metrics.sales_hourly_1d: refresh every hour (continuous aggregate policy)"),
+        ("DROP MATERIALIZED VIEW metrics.sales_hourly_1d",
+         "metrics.sales_hourly_1d: create continuous aggregate in buckets of 1d"),
+    ],
+)  # fmt: skip
+def test_a_policy_changed_by_hand_is_found_and_mended(
+    community: str, declared: spec.Spec, by_hand: str, says: str
+) -> None:
+    with psycopg.connect(community, autocommit=True) as connection:
+        connection.execute(by_hand)  # type: ignore[arg-type]
+    assert says in drift(community, declared)
+    with connected(community) as connection:
+        state.apply(connection, declared)
+    assert drift(community, declared) == []
+
+
+def test_roll_ups_kept_by_the_platforms_own_jobs_are_refused_not_replaced(community: str, declared: spec.Spec) -> None:
+    with psycopg.connect(community, autocommit=True) as connection:
+        connection.execute("DROP MATERIALIZED VIEW metrics.sales_hourly_1d")
+        connection.execute("CREATE TABLE metrics.sales_hourly_1d (bucket_at timestamptz)")
+    with pytest.raises(PermanentError, match=r"metrics\.sales_hourly_1d: is kept by the platform's own jobs"):
+        drift(community, declared)
+
+
+def test_the_status_names_the_edition_and_what_the_policies_left_undone(community: str, declared: spec.Spec) -> None:
+    found = state.status(community, declared, NOW)[0]
+    assert found.edition == "community"
+    assert found.policies == (
+        "native retention after 30 days: 0 chunks overdue",
+        "native columnstore after 7 days: 0 chunks overdue",
+        "roll-up 1h: continuous aggregate with a refresh policy",
+        "roll-up 1d: continuous aggregate with a refresh policy",
+    )
