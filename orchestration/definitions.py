@@ -1,0 +1,24 @@
+"""The code location: everything Dagster shows, put together from the packages."""
+
+import dagster as dg
+
+from ingestion.spec import sources
+from orchestration import jobs, lake_assets, metric_assets, models, site
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Assets by stage, jobs, schedules and sensors."""
+    site.enter()
+    return dg.Definitions(
+        assets=[
+            *(asset for source in sources() for asset in lake_assets.assets(source)),
+            *models.assets(),
+            *metric_assets.assets(),
+        ],
+        jobs=jobs.jobs(),
+        schedules=jobs.schedules(),
+        sensors=jobs.sensors(),
+        resources={"reading": lake_assets.Reading()},
+        executor=dg.in_process_executor,
+    )

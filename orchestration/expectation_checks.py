@@ -1,0 +1,66 @@
+"""Expectations as asset checks of the processed tables; their results are kept for the Data Docs."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from ingestion.expectations.evaluate import evaluate
+from ingestion.expectations.sentences import sentence
+from ingestion.expectations.store import store
+from ingestion.expectations.suite import Suite, suite_for
+from ingestion.spec import Source, Table
+from lake import commit, read
+from lake.layout import Address, Lake
+
+SEVERITY = {"critical": dg.AssetCheckSeverity.ERROR}
+
+
+def suite(source: Source, table: Table) -> Suite:
+    """The suite of a declared table."""
+    return suite_for(source.name, table)
+
+
+def specs(key: dg.AssetKey, suite: Suite) -> list[dg.AssetCheckSpec]:
+    """One check for each expectation of a suite."""
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=expectation.description or expectation.notes or words)
+        for (name, words), expectation in zip(_names(suite), suite.expectations, strict=True)
+    ]
+
+
+def results(
+    lake: Lake, source: Source, table: Table, suite: Suite, context: dg.AssetExecutionContext
+) -> list[dg.AssetCheckResult]:
+    """Measure the suite on the whole processed table, in bounded memory; none if nothing was ever loaded."""
+    address = Address("processed", source.name, table.name)
+    if commit.table(lake, address) is None:
+        return []
+    with read.connect(lake) as connection:
+        measured = evaluate(connection, read.relation(lake, address), suite)
+    store(Path(os.environ["WATERSHED_STATE"]), measured)
+    checked = []
+    for (name, _), result in zip(_names(suite), measured.results, strict=True):
+        if not result.success:
+            context.log.error(sentence(result))
+        checked.append(
+            dg.AssetCheckResult(
+                passed=result.success,
+                check_name=name,
+                severity=SEVERITY.get(result.expectation.severity, dg.AssetCheckSeverity.WARN),
+                description=None if result.success else sentence(result),
+            )
+        )
+    return checked
+
+
+def _names(suite: Suite) -> list[tuple[str, str]]:
+    """A unique name and a readable sentence for each expectation, in the suite's order."""
+    named: list[tuple[str, str]] = []
+    for expectation in suite.expectations:
+        columns = "_".join(expectation.columns)
+        base = f"{expectation.type}__{columns}" if columns else expectation.type
+        twins = sum(name == base or name.startswith(f"{base}__") for name, _ in named)
+        name = f"{base}__{twins + 1}" if twins else base
+        named.append((name, expectation.type.replace("_", " ")))
+    return named

@@ -1,0 +1,142 @@
+"""The metrics store's hypertables as assets: loaded from the published warehouse, rolled up, kept to policy."""
+
+import datetime
+import os
+from collections.abc import Sequence
+
+import dagster as dg
+
+from lake.errors import SpecError
+from metrics import load, record, state, upkeep
+from metrics.server import connected
+from metrics.spec import Hypertable, Spec, read
+from orchestration import outcome
+from warehouse import access
+
+LOADED = {"sensor_readings": "metric_sensor_readings", "sales_hourly": "metric_sales_hourly"}
+OWNERS = ["team:data_platform"]
+
+
+def assets() -> list[dg.AssetsDefinition]:
+    """One asset for each hypertable, and one for their roll-ups."""
+    spec = read()
+    loaded = [_loaded(spec, spec[name], model) for name, model in LOADED.items()]
+    return [*loaded, _pipeline_runs(spec), _rollups(spec)]
+
+
+def now() -> datetime.datetime:
+    """The platform's clock: WATERSHED_NOW, or the time of day (UTC)."""
+    moved = os.environ.get("WATERSHED_NOW")
+    return datetime.datetime.fromisoformat(moved) if moved else datetime.datetime.now(datetime.UTC)
+
+
+def dsn() -> str:
+    """The metrics store's connection. Raises SpecError if METRICS_DSN is unset."""
+    value = os.environ.get("METRICS_DSN", "")
+    if not value:
+        raise SpecError("METRICS_DSN", "is not set", "set it to the TimescaleDB database of the metrics store")
+    return value
+
+
+def runs_of(instance: dg.DagsterInstance, run_id: str) -> list[record.Run]:
+    """One row for each asset that a run has materialized so far."""
+    rows: dict[str, record.Run] = {}
+    counts: dict[str, list[str]] = {}
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
+        event = entry.asset_materialization
+        if event is None:
+            continue
+        name = event.asset_key.to_user_string()
+        counts.setdefault(name, []).extend([event.partition] if event.partition else [])
+        values = {key: value.value for key, value in event.metadata.items()}
+        rows[name] = record.Run(
+            finished_at=datetime.datetime.fromtimestamp(entry.timestamp, datetime.UTC),
+            asset=name,
+            run_id=run_id,
+            partition_range=_range(counts[name]),
+            row_count=_integer(values.get("dagster/row_count")),
+            bytes=_integer(values.get("bytes")),
+            duration_s=float(values["duration_s"]) if "duration_s" in values else None,  # type: ignore[arg-type]
+        )
+    return list(rows.values())
+
+
+def _loaded(spec: Spec, hypertable: Hypertable, model: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["metrics", hypertable.name],
+        group_name="metrics",
+        kinds={"timescaledb"},
+        owners=OWNERS,
+        description=hypertable.description,
+        deps=[dg.AssetKey(["metrics", model]), dg.AssetKey(["warehouse", "published"])],
+    )
+    def loaded(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        with outcome.explained(context):
+            _apply(context, spec)
+            since = load.oldest_kept(hypertable, now())
+            columns = ", ".join(hypertable.columns)
+            with access.connect() as connection:
+                query = f"SELECT {columns} FROM metrics.{model} WHERE {hypertable.time} >= ?"
+                rows = connection.execute(query, [since]).to_arrow_reader(65_536)
+                done = load.load(dsn(), hypertable, rows, now=now(), replace_from=since)
+        context.log.info(f"metrics.{hypertable.name}: {done}")
+        return dg.MaterializeResult(
+            metadata={"dagster/row_count": done.rows, "rows_changed": done.changed, "duration_s": done.seconds}
+        )
+
+    return loaded
+
+
+def _pipeline_runs(spec: Spec) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["metrics", "pipeline_runs"],
+        group_name="metrics",
+        kinds={"timescaledb"},
+        owners=OWNERS,
+        description=spec["pipeline_runs"].description,
+        deps=[dg.AssetKey(["metrics", name]) for name in LOADED],
+    )
+    def pipeline_runs(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        with outcome.explained(context):
+            _apply(context, spec)
+            rows = runs_of(context.instance, context.run_id)
+            record.runs(dsn(), rows, now=datetime.datetime.now(datetime.UTC), spec=spec)
+        return dg.MaterializeResult(metadata={"dagster/row_count": len(rows)})
+
+    return pipeline_runs
+
+
+def _rollups(spec: Spec) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["metrics", "rollups"],
+        group_name="metrics",
+        kinds={"timescaledb"},
+        owners=OWNERS,
+        description="The 1 h and 1 d roll-ups of all hypertables, brought up to date; rows past retention dropped.",
+        deps=[dg.AssetKey(["metrics", table.name]) for table in spec.hypertables],
+    )
+    def rollups(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        with outcome.explained(context):
+            done = upkeep.run(dsn(), spec, now())
+        for line in done:
+            context.log.info(str(line))
+        lines = "\n".join(f"- {line}" for line in done) or "nothing to do"
+        return dg.MaterializeResult(metadata={"done": dg.MetadataValue.md(lines)})
+
+    return rollups
+
+
+def _apply(context: dg.AssetExecutionContext, spec: Spec) -> None:
+    with connected(dsn()) as connection:
+        for change in state.apply(connection, spec):
+            context.log.info(str(change))
+
+
+def _range(partitions: Sequence[str]) -> str | None:
+    if not partitions:
+        return None
+    return min(partitions) if len(set(partitions)) == 1 else f"{min(partitions)}...{max(partitions)}"
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) else None
