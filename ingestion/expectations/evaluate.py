@@ -10,7 +10,7 @@ import duckdb
 
 from ingestion.expectations.measure import Plan, Relation, Verdict, with_examples
 from ingestion.expectations.plan import plan
-from ingestion.expectations.registry import is_parameter
+from ingestion.expectations.registry import KINDS, is_parameter
 from ingestion.expectations.result import Result, SuiteResult
 from ingestion.expectations.suite import HIDE, Expectation, Suite
 from ingestion.expectations.values import UnfitError
@@ -64,7 +64,7 @@ class _Task:
         if self.verdict is None or self.reason:
             return False, {}, self.reason
         shown = self.verdict.result
-        if self.expectation.meta.get(HIDE):
+        if self.expectation.meta.get(HIDE) and KINDS[self.expectation.type].form != "table":
             shown = {key: shown[key] for key in shown if key not in _SHOWING_VALUES}
         return self.verdict.success, shown, None
 

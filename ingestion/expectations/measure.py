@@ -4,6 +4,7 @@ Formulas and field names follow `great_expectations/expectations/expectation.py`
 `(considered - unexpected) / considered` against `mostly`; rows that are not considered count as missing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -131,12 +132,17 @@ def counts(elements: int, considered: int, unexpected: int) -> dict[str, Any]:
 def listed(values: Sequence[Any]) -> dict[str, Any]:
     """The part of a result that shows unexpected values: at most 20, and how often each is among them."""
     shown = [plain(value) for value in values[:EXAMPLES]]
-    texts = [repr(value) for value in shown]
-    often = {text: {"value": value, "count": texts.count(text)} for text, value in zip(texts, shown, strict=True)}
+    often = Counter(_as_text(value) if isinstance(value, list | dict) else value for value in shown)
     return {
         "partial_unexpected_list": shown,
-        "partial_unexpected_counts": sorted(often.values(), key=lambda item: -item["count"]),
+        "partial_unexpected_counts": [{"value": value, "count": count} for value, count in often.most_common()],
     }
+
+
+def _as_text(values: list[Any] | dict[str, Any]) -> str:
+    # Data Docs would print the values of a pair or a key without anything between them.
+    items = values.values() if isinstance(values, dict) else values
+    return ", ".join("NULL" if item is None else str(item) for item in items)
 
 
 def with_examples(verdict: Verdict, values: Sequence[Any] | None) -> Verdict:

@@ -144,7 +144,7 @@ def _check_bounds(place: str, kind: Kind, told: Mapping[str, Any]) -> None:
     if is_parameter(low) or is_parameter(high) or low is None or high is None:
         return
     if isinstance(low, str) != isinstance(high, str):
-        raise SpecError(place, "min_value and max_value are of different types", "give two numbers or two texts")
+        raise SpecError(place, "min_value and max_value are of different types", "give two numbers or two dates")
     if low > high:
         raise SpecError(place, f"min_value {low!r} is above max_value {high!r}", "swap them")
 
@@ -212,9 +212,13 @@ def _bound_fault(value: Any) -> tuple[str, str] | None:
     if is_parameter(value):
         name = value["$PARAMETER"]
         return None if name in PARAMETERS else ("names no parameter", f"known are: {', '.join(PARAMETERS)}")
-    if value is None or _number(value) or _text(value):
+    if value is None or _number(value):
         return None
-    return "is no bound", "give a number, or a text or date"
+    try:
+        datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return "is no bound", "give a number, a date or an instant (2026-01-31T12:00:00+00:00)"
+    return None
 
 
 def _regex_fault(value: Any) -> tuple[str, str] | None:

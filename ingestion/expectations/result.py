@@ -74,7 +74,7 @@ class SuiteResult:
             },
             "meta": {
                 "great_expectations_version": version("great-expectations"),
-                "run_id": {"run_name": f"{self.at:%Y-%m-%d %H:%M:%S} UTC", "run_time": self.at.isoformat()},
+                "run_id": {"run_name": f"{self.at:%Y%m%dT%H%M%SZ}", "run_time": self.at.isoformat()},
                 "validation_time": self.at.isoformat(),
                 "active_batch_definition": {
                     "datasource_name": source,
@@ -82,7 +82,7 @@ class SuiteResult:
                     "data_asset_name": table,
                     "batch_identifiers": {},
                 },
-                "row_count": self.row_count,
+                "batch_spec": {"data_asset_name": f"processed/{source}/{table}", "rows": self.row_count},
             },
             "id": None,
         }
@@ -99,6 +99,6 @@ def suite_result_from_json(text: Mapping[str, Any]) -> SuiteResult:
         text["suite_name"],
         tuple(results),
         datetime.datetime.fromisoformat(text["meta"]["validation_time"]),
-        text["meta"]["row_count"],
+        text["meta"]["batch_spec"]["rows"],
         text["suite_parameters"],
     )

@@ -100,6 +100,8 @@ def _observed(result: Result) -> str:
         return _TABLE_FAULTS[kind](kwargs, result.result)
     what = kind.removeprefix("expect_column_").removesuffix("_to_be_between").replace("_", " ")
     subject = f"the {what} of {kwargs['column']}"
+    if "observed_value" not in result.result:
+        return f"{subject} is {_range(kwargs)}"
     if observed is None:
         return f"{subject} is unknown, for it has no values"
     return f"{subject} is {_shown(observed)}, which is {_range(kwargs)}"
