@@ -1,7 +1,7 @@
 -- The operational shop: what a retail chain's own systems would hold. Created by `shop`, read by the platform.
 -- Instants are timestamptz; every row carries updated_at, the shop's clock at its last change.
 -- order_items.product_id has no foreign key: tills sell articles that the product file does not know.
--- Keys, comments and indexes that are cheaper to build once the rows are there stand below the line of dashes.
+-- The foreign key and the indexes, cheaper to build once the rows are there, stand below the line of dashes.
 
 create table customers (
     customer_id bigint primary key,
