@@ -6,6 +6,7 @@ and 200 MB of memory.
 """
 
 import json
+import secrets
 import shutil
 import time
 import uuid
@@ -17,7 +18,7 @@ from services.process import Server, run
 from services.tree import Tree
 
 PACKAGES = ("radosgw", "ceph-mon", "ceph-osd")
-_DAEMONS = {
+DAEMONS = {
     "mon": ("ceph-mon", "-f", "--id", "a"),
     "osd": ("ceph-osd", "-f", "--id", "0"),
     "gateway": ("radosgw", "-f", "--name", "client.rgw.a"),
@@ -71,7 +72,6 @@ mon_allow_pool_size_one = true
 mon_data_avail_crit = 0
 mon_data_avail_warn = 0
 mon_max_pg_per_osd = 1000
-mon_osd_full_ratio = 0.99
 [osd]
 osd_data = /srv/osd
 osd_objectstore = bluestore
@@ -121,18 +121,18 @@ class Ceph:
 
     def start(self) -> None:
         """Start the daemons that are not running."""
-        for daemon, words in _DAEMONS.items():
+        for daemon, words in DAEMONS.items():
             if self.server(daemon).pid() is None:
                 self.server(daemon).start(self._command(*words))
 
     def first_start(self) -> Keys:
         """Introduce the OSD to the monitor, start all daemons, make the S3 user; may be repeated after a kill."""
-        self.server("mon").start(self._command(*_DAEMONS["mon"]))
+        self.server("mon").start(self._command(*DAEMONS["mon"]))
         known = self._run("ceph", "--connect-timeout", "60", "osd", "ls").split()
         if "0" not in known:
             fsid = (self.tree.folder / "osd" / "fsid").read_text().strip()
             self._run("ceph", "osd", "new", fsid, "0")
-        self.server("osd").start(self._command(*_DAEMONS["osd"]))
+        self.server("osd").start(self._command(*DAEMONS["osd"]))
         keys = self._user()
         self.start()
         return keys
@@ -145,7 +145,7 @@ class Ceph:
         """
         deadline = time.monotonic() + patience_s
         while not answers(port):
-            dead = [daemon for daemon in _DAEMONS if self.server(daemon).pid() is None]
+            dead = [daemon for daemon in DAEMONS if self.server(daemon).pid() is None]
             if dead or time.monotonic() > deadline:
                 server = self.server(dead[0] if dead else "gateway")
                 raise PermanentError(_WHERE, f"{server.name} failed: {server.last_words()}", f"read {server.log}")
@@ -153,12 +153,12 @@ class Ceph:
 
     def stop(self) -> bool:
         """Stop all daemons; whether one was running."""
-        stopped = [self.server(daemon).stop() for daemon in reversed(_DAEMONS)]
+        stopped = [self.server(daemon).stop() for daemon in reversed(DAEMONS)]
         return any(stopped)
 
-    def is_whole(self) -> bool:
-        """Whether every daemon is alive; a gateway alone still answers, and then hangs."""
-        return all(self.server(daemon).pid() is not None for daemon in _DAEMONS)
+    def alive(self) -> set[str]:
+        """The daemons that run."""
+        return {daemon for daemon in DAEMONS if self.server(daemon).pid() is not None}
 
     def _make(self, port: int, monitor_port: int) -> None:
         for name in ("mon", "osd", "run", "gateway"):
@@ -208,10 +208,13 @@ _CAPABILITIES = {
 
 
 def answers(port: int) -> bool:
-    """Whether an HTTP server answers on loopback `port` without a server error."""
+    """Whether an S3 server on loopback `port` answers without a server error.
+
+    Asked for a bucket nobody has, the gateway must look into its store: that the gateway alone is alive is not enough.
+    """
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", "/")
+        connection.request("HEAD", f"/probe-{secrets.token_hex(8)}")
         return connection.getresponse().status < 500
     except (OSError, HTTPException):
         return False

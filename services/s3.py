@@ -30,7 +30,7 @@ def up(home: Path, say: Say, root: Path | None = None) -> dict[str, str]:
     if given:
         return given
     with record.locked(record.folder(home) / "s3.lock"):
-        if not (record.state(home).get("S3_READY") and _is_up(home)):
+        if not _is_up(home):
             _start(home, say, root)
     return {key: record.environment(home)[key] for key in _KEYS}
 
@@ -67,9 +67,8 @@ def _given(home: Path) -> dict[str, str]:
 def _is_up(home: Path) -> bool:
     known = record.state(home)
     kind, _, place = known.get("S3_WAY", "").partition(":")
-    if "S3_PORT" not in known or (kind == "tree" and not _ceph(home, place).is_whole()):
-        return False
-    return ceph.answers(int(known["S3_PORT"]))
+    is_whole = kind != "tree" or _ceph(home, place).alive() == set(ceph.DAEMONS)
+    return "S3_READY" in known and is_whole and ceph.answers(int(known["S3_PORT"]))
 
 
 def _start(home: Path, say: Say, root: Path | None) -> None:
@@ -98,16 +97,18 @@ def _first_way(home: Path, root: Path | None) -> str:
 
 def _start_ceph(home: Path, root: Path, say: Say) -> ceph.Keys:
     tree.build(root, ceph.PACKAGES, say)
-    cluster, known = _ceph(home, str(root)), record.state(home)
-    cluster.stop()  # what is left of a half-dead cluster; a whole one was found to answer before
-    port, monitor_port = record.recorded_port(home, "S3_PORT"), _monitor_port(home, cluster)
+    cluster, is_first = _ceph(home, str(root)), "S3_READY" not in record.state(home)
+    if is_first:
+        cluster.stop()  # what a killed first start left
+    if not cluster.alive():
+        cluster.configure(record.recorded_port(home, "S3_PORT"), _monitor_port(home, cluster))
+    port = int(record.state(home)["S3_PORT"])
     say(f"starting an S3 server (Ceph) on 127.0.0.1:{port}")
-    cluster.configure(port, monitor_port)
-    if known.get("S3_READY"):
-        cluster.start()
-        keys = ceph.Keys(*(record.environment(home)[key] for key in _KEYS[1:3]))
-    else:
+    if is_first:
         keys = cluster.first_start()
+    else:
+        cluster.start()  # beside living daemons a dead one is started alone: they find each other again
+        keys = ceph.Keys(*(record.environment(home)[key] for key in _KEYS[1:3]))
     cluster.answer(port)
     return keys
 

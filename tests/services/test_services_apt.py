@@ -33,7 +33,10 @@ def test_source_packages_comments_and_blank_lines_are_no_binary_sources():
 
 
 def test_a_deb822_stanza_gives_one_source_for_each_uri_and_suite():
-    text = "Types: deb deb-src\nURIs: http://a.test/debian\n http://b.test/debian/\nSuites: bookworm bookworm-updates\nComponents: main\n"
+    text = (
+        "Types: deb deb-src\nURIs: http://a.test/debian\n http://b.test/debian/\n"
+        "Suites: bookworm bookworm-updates\nComponents: main\n"
+    )
     found = {(source.uri, source.suite) for source in apt.deb822_sources(text)}
     assert found == {
         (uri, suite)

@@ -179,5 +179,5 @@ def test_a_server_that_cannot_start_says_why_in_one_sentence(tmp_path: Path, pos
     postgres.up(tmp_path, lambda _: None, root=postgres_tree)
     services.down(tmp_path, lambda _: None)
     (tmp_path / ".services" / "pg" / "data" / "PG_VERSION").write_text("9\n")
-    with pytest.raises(PermanentError, match="does not answer: .*incompatible with server"):
+    with pytest.raises(PermanentError, match=r"does not answer: .*incompatible with server"):
         postgres.up(tmp_path, lambda _: None, root=postgres_tree)

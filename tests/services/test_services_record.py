@@ -37,7 +37,10 @@ def test_nothing_is_recorded_before_the_first_up(tmp_path: Path):
 
 
 def test_many_writers_at_once_lose_nothing(tmp_path: Path):
-    code = "import sys; from pathlib import Path; from services import record\nfor i in range(20): record.record_state(Path(sys.argv[1]), {f'{sys.argv[2]}{i}': '1'})"
+    code = (
+        "import sys; from pathlib import Path; from services import record\n"
+        "for i in range(20): record.record_state(Path(sys.argv[1]), {f'{sys.argv[2]}{i}': '1'})"
+    )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in ("a", "b", "c")]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert len(record.state(tmp_path)) == 60
@@ -54,7 +57,10 @@ def test_a_port_is_kept_while_free_and_replaced_when_taken(tmp_path: Path):
 
 
 def test_a_started_process_outlives_its_starter_and_is_known_again(tmp_path: Path):
-    code = "import sys; from pathlib import Path; from services.process import Server\nServer('t', Path(sys.argv[1])/'pid', Path(sys.argv[1])/'log').start(['sleep', '60'])"
+    code = (
+        "import sys; from pathlib import Path; from services.process import Server\n"
+        "folder = Path(sys.argv[1]); Server('t', folder / 'pid', folder / 'log').start(['sleep', '60'])"
+    )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     server = _server(tmp_path)
     assert server.pid() is not None
@@ -90,5 +96,5 @@ def test_a_dead_process_not_yet_reaped_counts_as_gone():
 
 
 def test_a_failing_program_is_told_in_one_sentence_with_its_last_words():
-    with pytest.raises(PermanentError, match="^here: sh failed: E: no such package; do that$"):
+    with pytest.raises(PermanentError, match=r"^here: sh failed: E: no such package; do that$"):
         run(["sh", "-c", "echo fine; echo 'E: no such package' >&2; exit 3"], "here", "do that")

@@ -57,7 +57,7 @@ def test_keys_are_recorded_for_their_owner_only(home: Path, environment: dict[st
 def test_every_daemon_listens_on_loopback_only(home: Path, environment: dict[str, str]):
     for key in ("S3_PORT", "S3_MONITOR_PORT"):
         assert listeners(int(record.state(home)[key])) == LOOPBACK
-    sockets = {os.readlink(fd) for fd in Path(f"/proc/{_pid(home, 'osd')}/fd").iterdir() if fd.is_symlink()}
+    sockets = {str(fd.readlink()) for fd in Path(f"/proc/{_pid(home, 'osd')}/fd").iterdir() if fd.is_symlink()}
     inodes = {name[8:-1] for name in sockets if name.startswith("socket:[")}
     lines = [
         line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
@@ -98,11 +98,11 @@ def test_down_and_up_keep_objects_and_keys(home: Path, environment: dict[str, st
     assert _client(environment).get_object(Bucket="kept", Key="a")["Body"].read() == b"42"
 
 
-@pytest.mark.parametrize("killed", [("osd",), _DAEMONS])
+@pytest.mark.parametrize("killed", [("mon",), ("osd",), _DAEMONS], ids=" and ".join)
 def test_killed_daemons_come_up_again_with_their_objects(
     home: Path, environment: dict[str, str], s3_tree: Path, killed: tuple[str, ...]
 ):
-    bucket = f"killed-{len(killed)}"
+    bucket = f"killed-{'-'.join(killed)}"
     _client(environment).create_bucket(Bucket=bucket)
     _client(environment).put_object(Bucket=bucket, Key="a", Body=b"7" * 100_000)
     for daemon in killed:
