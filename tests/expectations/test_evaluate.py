@@ -255,7 +255,7 @@ def test_a_table_larger_than_its_memory_is_measured_in_bounded_memory(tmp_path):
     verdicts, memory = done.stdout.splitlines()
 
     assert verdicts == str([(True, 0, None), (False, 3_000_000, None), (True, 0, None), (False, 2_967_000, None)])
-    assert int(memory.split()[0]) < 500  # megabytes; the keys alone are 190
+    assert int(memory.split()[0]) < 350  # megabytes: 244 measured, 448 without the limit
 
 
 def test_a_delta_table_of_the_lake_is_measured_where_it_lies(tmp_path):
