@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 
 from lake.errors import PermanentError
-from services.process import Server, birth, run
+from services.process import Server, run
 
 # For a small shared machine. jit costs more than it saves below seconds; telemetry stays off; no socket, because its
 # path may not pass 107 characters and a project folder can be deeper.
@@ -142,7 +142,8 @@ class Cluster:
         while _workers(self.folder / "data") and time.monotonic() < deadline:
             time.sleep(0.1)
         named = self._named()
-        if named is not None and birth(named) is not None and not _workers(self.folder / "data"):
+        # A zombie counts here, as it does for PostgreSQL's own look at the number.
+        if named is not None and Path(f"/proc/{named}").exists() and not _workers(self.folder / "data"):
             (self.folder / "data" / "postmaster.pid").unlink()
 
     def _named(self) -> int | None:

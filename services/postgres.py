@@ -128,13 +128,28 @@ def _start_cluster(home: Path, way: _Way, say: Say) -> None:
     else:
         host.own(cluster.folder)
     cluster.create(_secret(home, "POSTGRES_PASSWORD"))
-    if cluster.adopt():  # alive but deaf: in recovery, or its admin DSN was not recorded before a kill
-        port = int(record.state(home)["POSTGRES_PORT"])
-    else:
-        port = record.recorded_port(home, "POSTGRES_PORT")
-        say(f"starting PostgreSQL on 127.0.0.1:{port}")
-        cluster.start(port)
+    if _comes_round(home, cluster):
+        return
+    port = record.recorded_port(home, "POSTGRES_PORT")
+    say(f"starting PostgreSQL on 127.0.0.1:{port}")
+    cluster.start(port)
     cluster.answer(_record_admin(home, port))
+
+
+def _comes_round(home: Path, cluster: Cluster) -> bool:
+    """Whether a server that is alive but deaf (it recovers, or our record of it was lost) comes to answer.
+
+    False when there is none, or when it was on its way down.
+    """
+    if not cluster.adopt():
+        return False
+    try:
+        cluster.answer(_record_admin(home, int(record.state(home)["POSTGRES_PORT"])))
+    except PermanentError:
+        if cluster.server.pid() is not None:
+            raise
+        return False
+    return True
 
 
 def _start_container(home: Path, say: Say) -> None:

@@ -32,10 +32,7 @@ def _main_process(home: Path) -> int:
 
 
 def _kill(home: Path) -> None:
-    pid = _main_process(home)
-    os.kill(pid, signal.SIGKILL)
-    while Path(f"/proc/{pid}").exists():
-        pass
+    os.kill(_main_process(home), signal.SIGKILL)
 
 
 def test_a_second_up_answers_the_same_and_starts_nothing(home: Path, dsns: dict[str, str], postgres_tree: Path):
@@ -119,7 +116,10 @@ def test_a_killed_server_comes_up_again_with_its_data(home: Path, dsns: dict[str
 
 
 def test_a_stale_pid_file_with_a_number_in_use_does_not_block(home: Path, dsns: dict[str, str], postgres_tree: Path):
+    pid = _main_process(home)
     _kill(home)
+    while Path(f"/proc/{pid}").exists():
+        pass
     file = home / ".services" / "pg" / "data" / "postmaster.pid"
     # A process of the server's own user: PostgreSQL by itself takes it for a living server and refuses to start.
     bystander = subprocess.Popen(["sleep", "60"], user=file.stat().st_uid)

@@ -15,6 +15,7 @@ from listeners import LOOPBACK, listeners
 
 import services
 from services import record, s3
+from services.process import birth
 
 _DAEMONS = ("mon", "osd", "gateway")
 
@@ -105,8 +106,10 @@ def test_killed_daemons_come_up_again_with_their_objects(
     bucket = f"killed-{'-'.join(killed)}"
     _client(environment).create_bucket(Bucket=bucket)
     _client(environment).put_object(Bucket=bucket, Key="a", Body=b"7" * 100_000)
-    for daemon in killed:
-        os.kill(_pid(home, daemon), signal.SIGKILL)
+    for pid in [_pid(home, daemon) for daemon in killed]:
+        os.kill(pid, signal.SIGKILL)
+        while birth(pid) is not None:
+            pass
     assert s3.up(home, lambda _: None, root=s3_tree) == environment
     assert _client(environment).get_object(Bucket=bucket, Key="a")["ContentLength"] == 100_000
     _client(environment).create_bucket(Bucket=f"{bucket}-new")
