@@ -56,6 +56,23 @@ def days(
     return _load(lake, source, table, (first, last), allow_shrink)
 
 
+def span(lake: Lake, source: Source) -> tuple[datetime.date, datetime.date] | None:
+    """The UTC days from the newest that the lake holds (or the source's first) to the source's newest."""
+    session = connector(source)
+    try:
+        ends = []
+        for table in source.tables:
+            extent = session.extent(table) if table.partition else None
+            if extent is None:
+                continue
+            facts = read.facts(lake, subject(source, table).at("processed"))
+            known = max(facts.rows_per_day, default=extent[0]) if facts else extent[0]
+            ends.append((min(known, extent[1]), extent[1]))
+    finally:
+        session.close()
+    return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
+
+
 def subject(source: Source, table: Table, shape: Shape | None = None) -> Subject:
     """What the lake must know of a declared table."""
     return Subject(

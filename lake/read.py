@@ -2,7 +2,10 @@
 
 import datetime
 import functools
+import os
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -42,6 +45,8 @@ def _instance(on_s3: bool, memory_limit: str, secret: tuple[str, ...]) -> duckdb
     # One instance a process: loading the delta extension costs 0.3 CPU-seconds, more than reading most tables.
     connection = duck.connect(extensions=("delta", "httpfs") if on_s3 else ("delta",))
     connection.execute(f"SET memory_limit = {duck.literal(memory_limit)}; SET preserve_insertion_order = false")
+    spill = Path(tempfile.gettempdir()) / f"watershed-{os.getpid()}"
+    connection.execute(f"SET temp_directory = {duck.literal(str(spill))}")  # made only when needed, removed at exit
     return connection
 
 

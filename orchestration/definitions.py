@@ -4,6 +4,7 @@ import dagster as dg
 
 from ingestion.spec import sources
 from orchestration import jobs, lake_assets, metric_assets, models, site
+from orchestration.progress import terminal_logger
 
 
 @dg.definitions
@@ -20,5 +21,6 @@ def defs() -> dg.Definitions:
         schedules=jobs.schedules(),
         sensors=jobs.sensors(),
         resources={"reading": lake_assets.Reading()},
+        loggers={"console": dg.colored_console_logger, "terminal": terminal_logger},
         executor=dg.in_process_executor,
     )

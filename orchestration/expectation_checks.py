@@ -12,6 +12,7 @@ from ingestion.expectations.suite import Suite, suite_for
 from ingestion.spec import Source, Table
 from lake import commit, read
 from lake.layout import Address, Lake
+from orchestration import clock
 
 SEVERITY = {"critical": dg.AssetCheckSeverity.ERROR}
 
@@ -37,7 +38,7 @@ def results(
     if commit.table(lake, address) is None:
         return []
     with read.connect(lake) as connection:
-        measured = evaluate(connection, read.relation(lake, address), suite)
+        measured = evaluate(connection, read.relation(lake, address), suite, now=clock.now())
     store(Path(os.environ["WATERSHED_STATE"]), measured)
     checked = []
     for (name, _), result in zip(_names(suite), measured.results, strict=True):

@@ -112,7 +112,7 @@ def _processed(source: Source, table: Table) -> dg.AssetsDefinition:
             facts = read.facts(lake, subject.at("processed"))
             results = expectation_checks.results(lake, source, table, suite, context)
         rows_per_day = facts.rows_per_day if facts else {}
-        metadata = {
+        metadata: dict[str, Any] = {
             "dagster/row_count": facts.rows if facts else 0,
             "bytes": facts.bytes if facts else 0,
             "files": facts.files if facts else 0,
@@ -144,6 +144,7 @@ def _history(source: Source, table: Table) -> dg.AssetsDefinition:
             lake = layout.from_environment()
             folded = fold_history(lake, load.subject(source, table))
             facts = read.facts(lake, Address("processed", source.name, f"{table.name}_history"))
+        context.log.info(f"{source.name}.{table.name}_history: {folded.rows_written:,} versions added")
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": facts.rows if facts else 0,
@@ -163,7 +164,10 @@ def _late_days(context: dg.AssetExecutionContext, folded: Folded, rows_per_day: 
     known = set(context.assets_def.partitions_def.get_partition_keys()) if context.assets_def.partitions_def else set()
     for day in folded.days:
         if not wanted[0] <= day <= wanted[1] and day.isoformat() in known:
-            metadata = {"dagster/partition_row_count": rows_per_day.get(day, 0), "why": "late or changed rows"}
+            metadata: dict[str, Any] = {
+                "dagster/partition_row_count": rows_per_day.get(day, 0),
+                "why": "late or changed rows",
+            }
             context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=metadata))
 
 

@@ -10,7 +10,7 @@ from lake.errors import SpecError
 from metrics import load, record, state, upkeep
 from metrics.server import connected
 from metrics.spec import Hypertable, Spec, read
-from orchestration import outcome
+from orchestration import clock, outcome
 from warehouse import access
 
 LOADED = {"sensor_readings": "metric_sensor_readings", "sales_hourly": "metric_sales_hourly"}
@@ -22,12 +22,6 @@ def assets() -> list[dg.AssetsDefinition]:
     spec = read()
     loaded = [_loaded(spec, spec[name], model) for name, model in LOADED.items()]
     return [*loaded, _pipeline_runs(spec), _rollups(spec)]
-
-
-def now() -> datetime.datetime:
-    """The platform's clock: WATERSHED_NOW, or the time of day (UTC)."""
-    moved = os.environ.get("WATERSHED_NOW")
-    return datetime.datetime.fromisoformat(moved) if moved else datetime.datetime.now(datetime.UTC)
 
 
 def dsn() -> str:
@@ -73,13 +67,14 @@ def _loaded(spec: Spec, hypertable: Hypertable, model: str) -> dg.AssetsDefiniti
     def loaded(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with outcome.explained(context):
             _apply(context, spec)
-            since = load.oldest_kept(hypertable, now())
+            since = load.oldest_kept(hypertable, clock.now())
             columns = ", ".join(hypertable.columns)
             with access.connect() as connection:
                 query = f"SELECT {columns} FROM metrics.{model} WHERE {hypertable.time} >= ?"
                 rows = connection.execute(query, [since]).to_arrow_reader(65_536)
-                done = load.load(dsn(), hypertable, rows, now=now(), replace_from=since)
-        context.log.info(f"metrics.{hypertable.name}: {done}")
+                done = load.load(dsn(), hypertable, rows, now=clock.now(), replace_from=since)
+        kept = f"{done.rows:,} rows read, {done.changed:,} new or changed, {done.removed:,} removed"
+        context.log.info(f"metrics.{hypertable.name}: {kept}")
         return dg.MaterializeResult(
             metadata={"dagster/row_count": done.rows, "rows_changed": done.changed, "duration_s": done.seconds}
         )
@@ -98,9 +93,9 @@ def _pipeline_runs(spec: Spec) -> dg.AssetsDefinition:
     )
     def pipeline_runs(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with outcome.explained(context):
-            _apply(context, spec)
             rows = runs_of(context.instance, context.run_id)
             record.runs(dsn(), rows, now=datetime.datetime.now(datetime.UTC), spec=spec)
+        context.log.info(f"metrics.pipeline_runs: {len(rows)} materializations recorded")
         return dg.MaterializeResult(metadata={"dagster/row_count": len(rows)})
 
     return pipeline_runs
@@ -117,11 +112,11 @@ def _rollups(spec: Spec) -> dg.AssetsDefinition:
     )
     def rollups(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with outcome.explained(context):
-            done = upkeep.run(dsn(), spec, now())
-        for line in done:
-            context.log.info(str(line))
-        lines = "\n".join(f"- {line}" for line in done) or "nothing to do"
-        return dg.MaterializeResult(metadata={"done": dg.MetadataValue.md(lines)})
+            done = upkeep.run(dsn(), spec, clock.now())
+            notes = _notes(spec)
+        context.log.info(f"roll-ups and retention: {len(done)} things done" if done else "roll-ups: nothing to do")
+        lines = "\n".join(f"- {line}" for line in (*done, *notes)) or "nothing to do"
+        return dg.MaterializeResult(metadata={"done": dg.MetadataValue.md(lines), "actions": len(done)})
 
     return rollups
 
@@ -129,7 +124,14 @@ def _rollups(spec: Spec) -> dg.AssetsDefinition:
 def _apply(context: dg.AssetExecutionContext, spec: Spec) -> None:
     with connected(dsn()) as connection:
         for change in state.apply(connection, spec):
-            context.log.info(str(change))
+            if not change.is_note:
+                context.log.info(str(change))
+
+
+def _notes(spec: Spec) -> list[str]:
+    """What this server's edition does not offer, in sentences."""
+    with connected(dsn()) as connection:
+        return [str(change) for change in state.plan(connection, spec) if change.is_note]
 
 
 def _range(partitions: Sequence[str]) -> str | None:

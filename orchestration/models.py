@@ -16,7 +16,7 @@ POOL = "warehouse"  # one build at a time, across processes; the build's own loc
 WAIT_S = 900.0
 
 
-class Translator(DagsterDbtTranslator):  # type: ignore[misc]
+class Translator(DagsterDbtTranslator):
     """Groups by stage, and the description without the SQL."""
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
@@ -50,6 +50,9 @@ def assets() -> list[dg.AssetsDefinition]:
             report = build.run(select, must_pass=False, wait_s=WAIT_S, on_progress=lambda step: _tell(context, step))
         if report.note:
             context.log.warning(report.note)
+        models, tests = report.of_kind("model", "seed"), report.of_kind("test", "unit_test")
+        passed = sum(result.is_ok for result in tests)
+        context.log.info(f"{len(models)} models built, {passed} of {len(tests)} tests passed")
         yield from _events(context, report)
         if not report.is_ok:
             raise dg.Failure(_failure(report), allow_retries=False)
@@ -109,16 +112,16 @@ def _events(context: dg.AssetExecutionContext, report: BuildReport) -> Iterator[
             yield dg.MaterializeResult(asset_key=keys[result.unique_id], metadata=metadata)
     for check in context.selected_asset_check_keys:
         spec = context.assets_def.get_spec_for_check_key(check)
-        result = by_id.get(_dbt_id(spec))
-        if result is None or result.status == "skipped":
+        found = by_id.get(_dbt_id(spec))
+        if found is None or found.status == "skipped":
             continue
         yield dg.AssetCheckResult(
             asset_key=check.asset_key,
             check_name=check.name,
-            passed=result.is_ok and result.status != "warn",
-            severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failing_rows": result.failures or 0, "duration_s": round(result.seconds, 3)},
-            description=result.message or None,
+            passed=found.is_ok and found.status != "warn",
+            severity=dg.AssetCheckSeverity.WARN if found.status == "warn" else dg.AssetCheckSeverity.ERROR,
+            metadata={"failing_rows": found.failures or 0, "duration_s": round(found.seconds, 3)},
+            description=found.message or None,
         )
 
 

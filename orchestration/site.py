@@ -49,11 +49,6 @@ class Site:
         """Where the last run wrote the connections it used (mode 600)."""
         return self.home / "env"
 
-    @property
-    def is_given(self) -> bool:
-        """Whether the user gave all connections, so that no server need be started."""
-        return bool(os.environ.get("SHOP_DSN") and os.environ.get("METRICS_DSN"))
-
 
 def site(shop: str | None = None) -> Site:
     """The site of `shop` (or of the variable SHOP, or `retail`). Raises SpecError for an unknown shop."""
@@ -64,9 +59,13 @@ def site(shop: str | None = None) -> Site:
     return Site(name, base / name)
 
 
-def enter(shop: str | None = None) -> Site:
-    """Set the variables of one shop in this process, from the defaults and from what its last run recorded."""
+def enter(shop: str | None = None, *, connections: bool = True) -> Site:
+    """Set the variables of one shop in this process, from the defaults and from what its last run recorded.
+
+    With `connections` off, what the last run recorded of databases is left out: a run finds them anew.
+    """
     here = site(shop)
+    known = recorded(here)
     here.home.mkdir(parents=True, exist_ok=True)
     values = {
         "SHOP": here.shop,
@@ -76,7 +75,7 @@ def enter(shop: str | None = None) -> Site:
         "WATERSHED_STATE": str(here.home),
         "DO_NOT_TRACK": "1",
         "DAGSTER_EVENT_BATCH_SIZE": "1000",  # a range of days is recorded in one transaction, not one per day
-        **recorded(here),
+        **{name: value for name, value in known.items() if connections or not name.endswith("_DSN")},
     }
     if here.shop == "completejourney":
         values |= {"WATERSHED_NOW": GROCER_NOW, "WATERSHED_FIRST_DAY": GROCER_FIRST_DAY}

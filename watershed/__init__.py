@@ -13,8 +13,8 @@ def connect(shop: str | None = None) -> duckdb.DuckDBPyConnection:
 
     Raises PlatformError if nothing was published yet.
     """
-    from warehouse import access
     from orchestration import site
+    from warehouse import access
 
     site.enter(shop)
     return access.connect()

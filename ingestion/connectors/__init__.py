@@ -41,6 +41,9 @@ class Connector(Protocol):
     def horizon(self) -> datetime.datetime:
         """The instant (UTC) before which every change is committed and visible."""
 
+    def extent(self, table: Table) -> tuple[datetime.date, datetime.date] | None:
+        """The first and last UTC day of a partitioned table at the source."""
+
     def query(self, table: Table, shape: Shape, window: Window) -> str:
         """The SQL that reads the window's rows, in DuckDB, once `attach` was called."""
 

@@ -100,6 +100,20 @@ class Postgres:
             raise explained(self.source, error) from None
         return row[0].astimezone(datetime.UTC)  # type: ignore[no-any-return]
 
+    def extent(self, table: Table) -> tuple[datetime.date, datetime.date] | None:
+        """The first and last UTC day at the source of a table that is partitioned; None if it has no rows."""
+        if table.partition is None:
+            return None
+        column = sql.Identifier(table.partition.column)
+        ask = sql.SQL("select min({0}), max({0}) from {1}").format(
+            column, sql.Identifier(self.source.schema_, table.name)
+        )
+        try:
+            row: Any = self.session.execute(ask).fetchone()
+        except psycopg.Error as error:
+            raise explained(self.source, error) from None
+        return None if row[0] is None else (_utc_day(row[0]), _utc_day(row[1]))
+
     def query(self, table: Table, shape: Shape, window: Window) -> str:
         """SQL for DuckDB: the window's rows, masked columns hashed before anything can reach a disk."""
         conditions = _conditions(table, window)
@@ -150,6 +164,12 @@ def explained(source: Source, error: Exception) -> PlatformError:
     if isinstance(error, psycopg.OperationalError) or re.search(r"connection|terminat|timeout expired", text):
         return SourceUnavailable(where, "the server does not answer", f"start it, or correct {source.connection}")
     return PermanentError(where, first, "mend the cause and run again; nothing committed is harmed")
+
+
+def _utc_day(value: datetime.date) -> datetime.date:
+    if isinstance(value, datetime.datetime):
+        return (value.astimezone(datetime.UTC) if value.tzinfo else value).date()
+    return value
 
 
 def _require(where: str, table: Table, native: dict[str, str]) -> None:

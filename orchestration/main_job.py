@@ -1,0 +1,133 @@
+"""The main job, run in this process: the same job and assets that the web UI shows, without a daemon."""
+
+import datetime
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+
+from ingestion import load
+from ingestion.spec import sources
+from lake import access, layout
+from orchestration import days, jobs, metric_assets
+from orchestration.definitions import defs
+
+PID_TAG = "watershed/pid"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run: its key, how it ended and how long it took (seconds)."""
+
+    key: str
+    is_ok: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did: steps, checks passed and failed, what failed in sentences, and each asset's metadata."""
+
+    run_id: str
+    is_ok: bool
+    seconds: float
+    steps: tuple[Step, ...] = ()
+    checks_passed: int = 0
+    failed_checks: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    assets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def overhead(self) -> float:
+        """Seconds outside of the steps: planning, bookkeeping and the framework itself."""
+        return max(0.0, self.seconds - sum(step.seconds for step in self.steps))
+
+
+def run(*, allow_shrink: bool = False) -> Outcome:
+    """Run the job `changes` on all assets, for the days that are new since the last run.
+
+    Raises a PlatformError if the lake or a source cannot be reached at all; what fails inside the run is told by
+    the outcome.
+    """
+    lake = layout.from_environment()
+    access.check(lake)
+    spans = [load.span(lake, source) for source in sources()]
+    tags = _tags([span for span in spans if span])
+    instance = dg.DagsterInstance.get()
+    bury_the_dead(instance)
+    config = {"resources": {"reading": {"config": {"read": "changes", "allow_shrink": allow_shrink}}}}
+    began = datetime.datetime.now(datetime.UTC)
+    result = (
+        defs()
+        .resolve_job_def("changes")
+        .execute_in_process(
+            run_config={**config, "loggers": {"terminal": {}}},
+            instance=instance,
+            tags={**tags, PID_TAG: str(os.getpid())},
+            raise_on_error=False,
+        )
+    )
+    seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
+    return _outcome(result, seconds)
+
+
+def bury_the_dead(instance: dg.DagsterInstance) -> None:
+    """Mark runs of this command as failed whose process was killed, so that nothing waits for them."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)):
+        pid = run.tags.get(PID_TAG, "")
+        if pid and pid != str(os.getpid()) and not Path(f"/proc/{pid}/fd").exists():
+            instance.report_run_failed(run, "The process of this run was killed; the next run takes its place.")
+            with suppress(Exception):
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _tags(spans: list[tuple[datetime.date, datetime.date]]) -> dict[str, str]:
+    keys = [key for source in sources() for key in days.partitions(source).get_partition_keys()]
+    if not spans or not keys:
+        return {}
+    first = max(min(first for first, _ in spans).isoformat(), min(keys))
+    last = min(max(last for _, last in spans).isoformat(), max(keys))
+    if first > last:
+        return {}
+    return jobs.days(datetime.date.fromisoformat(first), datetime.date.fromisoformat(last))
+
+
+def _outcome(result: dg.ExecuteInProcessResult, seconds: float) -> Outcome:
+    steps, assets, failures, failed = [], {}, [], []
+    passed = 0
+    for event in result.all_events:
+        key = event.step_key or ""
+        if event.is_step_success:
+            steps.append(Step(key, True, event.step_success_data.duration_ms / 1000))
+        elif event.is_step_failure:
+            failures.append(_sentence(event))
+        elif event.is_step_materialization and event.asset_key:
+            metadata = event.step_materialization_data.materialization.metadata
+            assets[event.asset_key.to_user_string()] = {name: value.value for name, value in metadata.items()}
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if check.passed:
+                passed += 1
+            elif check.severity == dg.AssetCheckSeverity.ERROR:
+                failed.append(f"{check.asset_key.to_user_string()}: {check.description or check.check_name}")
+    return Outcome(result.run_id, result.success, seconds, tuple(steps), passed, tuple(failed), tuple(failures), assets)
+
+
+def _sentence(event: dg.DagsterEvent) -> str:
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return str(failure.user_failure_data.description)
+    return f"{event.step_key}: {failure.error.message.strip().splitlines()[0] if failure.error else 'failed'}"
+
+
+def record_failure(outcome: Outcome) -> None:
+    """Write what a failed run did materialize to metrics.pipeline_runs, if the metrics store can be reached."""
+    from metrics import record
+
+    with suppress(Exception):
+        rows = metric_assets.runs_of(dg.DagsterInstance.get(), outcome.run_id)
+        record.runs(metric_assets.dsn(), rows, now=datetime.datetime.now(datetime.UTC))

@@ -1,0 +1,51 @@
+"""What a person sees on the terminal while a run goes on: one line for each step as it ends."""
+
+import logging
+from collections.abc import Callable
+
+import dagster as dg
+
+Say = Callable[[str], None]
+_listener: list[Say] = []
+
+
+def listen(say: Say) -> None:
+    """Send the lines of runs in this process to `say`."""
+    _listener[:] = [say]
+
+
+class _Terminal(logging.Handler):
+    """Turns Dagster's records into lines: what a step said of itself, its seconds, and warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.said: dict[str, str] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta = getattr(record, "dagster_meta", {})
+        step = meta.get("step_key") or ""
+        event = meta.get("dagster_event")
+        if event is None:
+            if record.levelno >= logging.WARNING:
+                self._tell(f"        !  {meta.get('orig_message', record.getMessage())}")
+            elif step:
+                self.said[step] = str(meta.get("orig_message", ""))
+            return
+        if event.is_step_success:
+            seconds = event.step_success_data.duration_ms / 1000
+            self._tell(f"{seconds:>7.1f} s  {step.replace('__', '/'):<26} {self.said.pop(step, 'done')}")
+        elif event.is_step_start and step == "dbt":
+            self._tell("           dbt                        building and testing the star schema")
+
+    @staticmethod
+    def _tell(line: str) -> None:
+        for say in _listener:
+            say(line.rstrip())
+
+
+@dg.logger(config_schema={})
+def terminal_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """A logger for runs started from the command line."""
+    logger = logging.Logger("watershed.terminal", logging.DEBUG)
+    logger.addHandler(_Terminal())
+    return logger

@@ -1,0 +1,224 @@
+"""The command `watershed`. Every command ends in a sentence; what a person can mend shows no stack trace.
+
+Imports are made inside the commands: `watershed sql` and `--help` must not wait for Dagster and dbt.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lake.errors import PlatformError, SpecError
+
+if TYPE_CHECKING:
+    from orchestration.site import Site
+
+HEADROOM = datetime.timedelta(days=14)  # the made-up shop opens this far back, so that further runs have days to trade
+
+
+class Commands(click.Group):
+    """Turns the platform's errors into one sentence and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except PlatformError as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            raise click.ClickException("stopped; what was committed is whole, run again to go on") from None
+        except OSError as error:
+            if error.errno == 28:  # ENOSPC
+                raise click.ClickException("the disk is full; free some space and run again") from None
+            raise
+
+
+shop_option = click.option(
+    "--shop",
+    envvar="SHOP",
+    default="retail",
+    show_default=True,
+    help="Which shop: retail (made up) or completejourney (a real grocer, needs --data).",
+)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Watershed: from operational sources to a tested star schema and metrics, in one repository."""
+
+
+@main.command()
+@shop_option
+@click.option("--scale", envvar="SCALE", type=float, default=1.0, show_default=True, help="Size of the made-up shop.")
+@click.option("--seed", envvar="SEED", type=int, default=7, show_default=True, help="Seed of the made-up shop.")
+@click.option("--data", envvar="DATA", type=click.Path(path_type=Path), help="Folder with the grocer's files.")
+@click.option("--trade/--no-trade", default=True, help="Let a day of trade happen first, if the shop was there.")
+@click.option("--allow-shrink", is_flag=True, help="Accept that more than a fifth of a table has vanished.")
+def run(shop: str, scale: float, seed: int, data: Path | None, trade: bool, allow_shrink: bool) -> None:
+    """Run the main job: read what changed, build, test, publish, fill the metrics store."""
+    from orchestration import site
+    from orchestration.lock import alone
+    from orchestration.terminal import plain
+
+    here = site.site(shop)
+    with alone(here.home):
+        servers(here)
+        site.enter(shop)
+        if trade:
+            open_shop(here, scale, seed, data)
+        with quiet():
+            from orchestration import main_job, progress
+
+            progress.listen(plain)
+            outcome = main_job.run(allow_shrink=allow_shrink)
+    from rich.console import Console
+
+    from watershed import report
+
+    report.after_run(Console(highlight=False), outcome, shop)
+    if not outcome.is_ok:
+        main_job.record_failure(outcome)
+        raise click.exceptions.Exit(1)
+    if outcome.failed_checks:
+        raise click.ClickException(f"{len(outcome.failed_checks)} checks failed (see above)")
+
+
+@main.command()
+@shop_option
+@click.option("-c", "--command", help="Run one statement and leave.")
+def sql(shop: str, command: str | None) -> None:
+    """Query the published warehouse, read-only; usable while a run is going on."""
+    from orchestration import site
+    from warehouse import prompt
+
+    site.enter(shop)
+    sys.exit(prompt.run(command))
+
+
+@main.command()
+@shop_option
+def status(shop: str) -> None:
+    """Show every table's rows, freshness and last load in one screen."""
+    from rich.console import Console
+
+    from orchestration import site
+
+    site.enter(shop)
+    with quiet():
+        from watershed import report
+    report.status(Console(highlight=False))
+
+
+@main.command()
+@click.argument("what", type=click.Choice(["postgres", "s3", "all"]), default="postgres")
+def up(what: str) -> None:
+    """Start the local servers: PostgreSQL with TimescaleDB, or an S3 server for tests."""
+    from orchestration.site import PROJECT
+    from orchestration.terminal import plain
+    from services import postgres, s3
+
+    if what in ("postgres", "all"):
+        postgres.up(PROJECT, plain)
+    if what in ("s3", "all"):
+        s3.up(PROJECT, plain)
+    plain(f"Servers are up; their addresses are in {PROJECT / '.services' / 'env'}.")
+
+
+@main.command()
+def down() -> None:
+    """Stop the local servers that were started here; their data stays."""
+    import services
+    from orchestration.site import PROJECT
+    from orchestration.terminal import plain
+
+    services.down(PROJECT, plain)
+    plain("Servers are stopped; `make run` starts them again.")
+
+
+@main.command()
+@shop_option
+@click.option("--port", default=3000, show_default=True, help="Port on 127.0.0.1.")
+def ui(shop: str, port: int) -> None:
+    """Open Dagster's web UI on 127.0.0.1, with schedules and sensors running."""
+    from orchestration import site
+    from orchestration.terminal import plain
+
+    here = site.site(shop)
+    servers(here)
+    site.enter(shop)
+    plain(f"Dagster's web UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [str(Path(sys.executable).parent / "dagster"), "dev", "-h", "127.0.0.1", "-p", str(port)]
+    workspace = ["-w", str(site.PROJECT / "workspace.yaml")]
+    os.chdir(site.PROJECT)
+    os.execv(command[0], [*command, *workspace])  # noqa: S606 - our own interpreter's dagster
+
+
+@main.command()
+@shop_option
+def docs(shop: str) -> None:
+    """Write the documentation as static pages: dbt's docs and the expectations' results."""
+    from orchestration import site
+    from orchestration.terminal import plain
+
+    here = site.enter(shop)
+    with quiet():
+        from watershed import pages
+
+        index = pages.write(here.home)
+    plain(f"Documentation: {index}")
+
+
+def servers(here: Site) -> None:
+    """Bring up what the shop needs and set SHOP_DSN and METRICS_DSN; given ones are used as they are."""
+    from orchestration import site
+    from orchestration.terminal import plain
+    from services import postgres
+
+    if os.environ.get("SHOP_DSN") and os.environ.get("METRICS_DSN"):
+        return
+    given = {name: os.environ[name] for name in ("SHOP_DSN", "METRICS_DSN") if os.environ.get(name)}
+    found = postgres.up(site.PROJECT, plain)
+    names = dict(zip(("SHOP_DSN", "METRICS_DSN"), here.databases, strict=True))
+    ours = {name: postgres.database(site.PROJECT, names[name]) for name in found if name not in given}
+    site.record(here, ours)
+
+
+def open_shop(here: Site, scale: float, seed: int, data: Path | None) -> None:
+    """Open the shop if its database is empty, otherwise let a day of trade happen."""
+    from orchestration import site
+    from orchestration.terminal import plain
+    from shop import completejourney, retail
+
+    dsn = os.environ["SHOP_DSN"]
+    if here.shop == "completejourney":
+        if data is None and not site.recorded(here).get("WATERSHED_FIRST_DAY"):
+            raise SpecError(
+                "DATA", "is not set", "give the folder with the grocer's files: make run SHOP=… DATA=folder"
+            )
+        if data is not None:
+            completejourney.load(dsn, data.resolve(), plain)
+        site.record(here, {"WATERSHED_FIRST_DAY": site.GROCER_FIRST_DAY})
+        return
+    now = datetime.datetime.now(datetime.UTC)
+    standing = retail.create(dsn, seed=seed, scale=scale, until=(now - HEADROOM).date(), say=plain)
+    if standing.started_on:
+        site.record(here, {"WATERSHED_FIRST_DAY": standing.started_on.isoformat()})
+    if not standing.is_new:
+        retail.trade_day(dsn, now=now, say=plain)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libraries' notices of beta features off the terminal."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
