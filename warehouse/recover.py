@@ -20,7 +20,7 @@ def sound_build_file(place: Layout) -> str | None:
     """
     place.build.parent.mkdir(parents=True, exist_ok=True)
     if not place.build.exists():
-        _write_ahead_log(place.build).unlink(missing_ok=True)
+        _forget(place)
         return None
     try:
         duck.connect(place.build).close()
@@ -33,7 +33,7 @@ def sound_build_file(place: Layout) -> str | None:
 
 def _start_over(place: Layout, reason: str) -> str:
     place.build.replace(place.build.with_suffix(".broken"))
-    _write_ahead_log(place.build).unlink(missing_ok=True)
+    _forget(place)
     version = current(place.root)
     if version is not None and _opens(version.path):
         shutil.copyfile(version.path, place.build)
@@ -49,5 +49,7 @@ def _opens(path: Path) -> bool:
     return True
 
 
-def _write_ahead_log(path: Path) -> Path:
-    return path.with_name(path.name + ".wal")
+def _forget(place: Layout) -> None:
+    """Remove what belonged to a build file that is gone: its write-ahead log and what was proven about it."""
+    place.build.with_name(place.build.name + ".wal").unlink(missing_ok=True)
+    place.proven.unlink(missing_ok=True)

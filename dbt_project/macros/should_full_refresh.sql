@@ -10,13 +10,14 @@
         {% if existing is not none %}
             {% set built = [] %}
             {% for column in adapter.get_columns_in_relation(existing) %}
-                {% do built.append(column.name ~ " " ~ column.data_type | lower | replace(" ", "")) %}
+                {% do built.append(column.name ~ " " ~ column.dtype | lower | replace(" ", "")) %}
             {% endfor %}
             {% set contracted = [] %}
             {% for column in model.columns.values() %}
                 {% do contracted.append(column.name ~ " " ~ column.data_type | lower | replace(" ", "")) %}
             {% endfor %}
             {% set wanted = built | sort != contracted | sort %}
+            {% if wanted %} {% do log(this ~ " is built anew: it has " ~ built ~ ", not " ~ contracted) %} {% endif %}
         {% endif %}
     {% endif %}
     {% do return(wanted) %}

@@ -1,0 +1,105 @@
+"""Facts built day by day equal facts built at once, whatever happened to the lake in between."""
+
+import copy
+from decimal import Decimal
+
+import pytest
+import warehouse_lakes
+from warehouse_lakes import at, line, order, small_shop
+
+from lake import duck
+from warehouse import build
+
+MODELS_ONLY = ["test_type:data", "test_type:unit"]
+FACTS = ("fct_sales", "metric_sensor_readings")
+
+
+def rows(place, table: str, leave_out: str | None = None) -> list[tuple[object, ...]]:
+    columns = f"* exclude ({leave_out})" if leave_out else "*"
+    with duck.connect(place.layout.build, read_only=True, extensions=("delta",)) as connection:
+        connection.execute("set search_path = 'marts,metrics'")
+        return connection.execute(f"select {columns} from {table} order by all").fetchall()
+
+
+def mark(place) -> None:
+    """Mark every row in the key, which follows from other columns and so plays no part in the comparison of days."""
+    with duck.connect(place.layout.build) as connection:
+        connection.execute("update marts.fct_sales set sale_key = 'kept ' || sale_key")
+
+
+def rewritten(place) -> set[tuple[object, ...]]:
+    with duck.connect(place.layout.build, read_only=True) as connection:
+        sql = "select order_id, line_number from marts.fct_sales where not starts_with(sale_key, 'kept ')"
+        return set(connection.execute(sql).fetchall())
+
+
+def late_changed_deleted_moved(shop: dict[str, warehouse_lakes.Rows]) -> list[str]:
+    """Changes the shop step by step; every step's name says what happened."""
+    items, orders = shop["order_items"], shop["orders"]
+    yield "nothing"
+    orders.append(order(7, 2, 1, at(5, 18)))
+    items.append(line(7, 1, 2, "4.00", at(5, 18)))
+    yield "a row arrives late, on a day long built"
+    items[0] = items[0] | {"sales_amount": Decimal("2.60")}
+    yield "an amount changes under an unchanged _loaded_at"
+    orders[0] = orders[0] | {"status_code": "delivered"}
+    yield "an order moves on"
+    items[:] = [item for item in items if item["order_id"] != 4]
+    yield "a day empties"
+    items[-1] = items[-1] | {"ordered_at": at(25)}
+    yield "a row moves to another day"
+    shop["products"].append({"product_id": 99, "product_name": "Tea", "department_name": "DRINKS"})
+    yield "an unknown product becomes known"
+    moved = {"customer_id": 1, "city": "Lynn", "updated_at": at(3), "_op": "u"}
+    shop["customers_history"].append(moved)
+    yield "a customer's past gains a version"
+    shop["stores"][0] = shop["stores"][0] | {"time_zone": "Pacific/Auckland"}
+    yield "a store's time zone is corrected"
+    shop["orders"][:] = [it for it in orders if it["order_id"] != 3]
+    yield "an order is deleted and its lines stay"
+    shop["devices"].append({"device_id": 2, "store_id": 2, "device_code": "T2"})
+    shop["sensor_readings"].pop(0)
+    yield "a sensor becomes known and a reading goes"
+    shop["sensor_readings"].clear()
+    items.clear()
+    yield "everything goes"
+
+
+def test_incremental_runs_equal_one_full_refresh_to_the_row(rebuilt):
+    place = rebuilt
+    shop, written = small_shop(), small_shop()
+    for step in late_changed_deleted_moved(shop):
+        place.write(**{table: shop[table] for table in shop if shop[table] != written[table]})
+        written = copy.deepcopy(shop)
+        build.run(select=["int_customer_versions", *FACTS], exclude=MODELS_ONLY)
+        assert rows(place, "fct_sales", "sale_key") == rows(place, "intermediate.int_sale_lines"), step
+        assert rows(place, "metric_sensor_readings") == rows(place, "intermediate.int_sensor_readings"), step
+        if step in ("a sensor becomes known and a reading goes", "everything goes"):
+            incremental = {table: rows(place, table) for table in FACTS}
+            build.run(select=FACTS, exclude=MODELS_ONLY, full_refresh=True)
+            assert incremental == {table: rows(place, table) for table in FACTS}, step
+
+
+def test_only_days_that_differ_are_written_anew(rebuilt):
+    select = {"select": ["fct_sales"], "exclude": MODELS_ONLY}
+    mark(rebuilt)
+    build.run(**select)
+    assert rewritten(rebuilt) == set()
+    items = small_shop()["order_items"]
+    items[2]["quantity"] = 5
+    rebuilt.write(order_items=items)
+    build.run(**select)
+    assert rewritten(rebuilt) == {(2, 1), (3, 1)}  # the lines of one UTC day
+
+
+@pytest.mark.parametrize("change", ["drop column is_returned", "alter column quantity type bigint"])
+def test_a_fact_whose_columns_changed_is_built_anew(rebuilt, change):
+    place, select = rebuilt, {"select": ["fct_sales"], "exclude": MODELS_ONLY}
+    wanted = rows(place, "fct_sales")
+    with duck.connect(place.layout.build) as connection:
+        connection.execute(f"alter table marts.fct_sales {change}")
+    build.run(**select)
+    assert rows(place, "fct_sales") == wanted
+    with duck.connect(place.layout.build, read_only=True) as connection:
+        types = dict(connection.execute("select column_name, column_type from (describe marts.fct_sales)").fetchall())
+    assert (types["is_returned"], types["quantity"]) == ("BOOLEAN", "INTEGER")
