@@ -175,6 +175,21 @@ def docs(shop: str) -> None:
     plain(f"Documentation: {index}")
 
 
+@main.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail if a file is stale.")
+def generate(check: bool) -> None:
+    """Write the files that follow from the source files: dbt's sources and JSON Schemas."""
+    from orchestration.terminal import plain
+    from watershed import generate as generated
+
+    if check:
+        generated.check()
+        plain("Generated files are as the source files say.")
+        return
+    changed = generated.write()
+    plain(f"Written: {', '.join(map(str, changed))}." if changed else "Nothing to write: all files are up to date.")
+
+
 def servers(here: Site) -> None:
     """Bring up what the shop needs and set SHOP_DSN and METRICS_DSN; given ones are used as they are."""
     from orchestration import site
