@@ -1,5 +1,7 @@
 """The code location: everything Dagster shows, put together from the packages."""
 
+import warnings
+
 import dagster as dg
 
 from ingestion.spec import sources
@@ -11,6 +13,7 @@ from orchestration.progress import terminal_logger
 def defs() -> dg.Definitions:
     """Assets by stage, jobs, schedules and sensors."""
     site.enter()
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)  # backfill_policy and check partitions; seen and tested
     return dg.Definitions(
         assets=[
             *(asset for source in sources() for asset in lake_assets.assets(source)),

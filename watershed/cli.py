@@ -111,9 +111,9 @@ def status(shop: str) -> None:
     from orchestration import site
 
     site.enter(shop)
-    with quiet():
-        from watershed import report
-    report.status(Console(highlight=False))
+    from watershed import status as screen
+
+    screen.show(Console(highlight=False))
 
 
 @main.command()
