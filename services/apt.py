@@ -1,7 +1,6 @@
 """Where this machine gets its Debian packages from, read from its apt configuration; no mirror is named here."""
 
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,20 +91,21 @@ def suite_lines(codename: str, keyring: Path = _KEYRING) -> list[str]:
 
 
 def offers(package: str) -> bool:
-    """Whether the machine's apt could install `package`."""
-    if shutil.which("apt-cache") is None:
-        return False
-    return "Candidate: " in run([program("apt-cache"), "policy", package], "services, apt", "repair apt").replace(
-        "Candidate: (none)", ""
-    )
+    """Whether apt could install `package`, by package lists fetched now: an image's own are often empty."""
+    run([*_apt_get(), "update"], "services, apt", "repair the sources in /etc/apt")
+    policy = run([program("apt-cache"), "policy", package], "services, apt", "repair apt")
+    return "Candidate:" in policy and "Candidate: (none)" not in policy
 
 
 def install(*packages: str) -> None:
     """Install `packages` on this machine; only root may."""
-    apt_get = [program("env"), "DEBIAN_FRONTEND=noninteractive", program("apt-get"), "-q"]
     mend = f"run `apt-get install {' '.join(packages)}` by hand and read what it says"
-    run([*apt_get, "update"], "services, apt", mend)
-    run([*apt_get, "install", "-y", "--no-install-recommends", *packages], "services, apt", mend)
+    run([*_apt_get(), "update"], "services, apt", mend)
+    run([*_apt_get(), "install", "-y", "--no-install-recommends", *packages], "services, apt", mend)
+
+
+def _apt_get() -> list[str]:
+    return [program("env"), "DEBIAN_FRONTEND=noninteractive", program("apt-get"), "-q"]
 
 
 def _fields(stanza: str) -> dict[str, str]:

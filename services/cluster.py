@@ -72,7 +72,7 @@ class Cluster:
                 self.command(
                     "initdb", f"--pgdata={self.inside}/{draft.name}", f"--pwfile={self.inside}/{secret.name}",
                     "--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums",
-                    "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C.UTF-8", "--no-instructions",
+                    "--locale=C.UTF-8", "--no-instructions",
                 ),
                 "services, PostgreSQL",
                 f"look at {self.folder}",

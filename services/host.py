@@ -9,7 +9,7 @@ from pathlib import Path
 from services import apt
 from services.process import program
 
-_PACKAGES = ("postgresql-17-timescaledb",)
+_PACKAGE = "postgresql-17-timescaledb"
 _USER = "postgres"
 
 
@@ -26,7 +26,7 @@ def programs(usr: Path = Path("/usr")) -> Path | None:
 
 def can_install() -> bool:
     """Whether we may and apt can: only root, and from Debian 13 on."""
-    return os.geteuid() == 0 and shutil.which("apt-get") is not None and all(map(apt.offers, _PACKAGES))
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None and apt.offers(_PACKAGE)
 
 
 def install() -> None:
@@ -34,7 +34,7 @@ def install() -> None:
     own = Path("/etc/postgresql-common/createcluster.d")
     own.mkdir(parents=True, exist_ok=True)
     (own / "watershed.conf").write_text("create_main_cluster = false\n")
-    apt.install(*_PACKAGES)
+    apt.install(_PACKAGE)
 
 
 def is_reachable(folder: Path) -> bool:

@@ -124,6 +124,6 @@ def run(
     if done.returncode:
         words = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
         telling = [line for line in words if line.startswith(("E:", "FATAL", "ERROR")) or "rror" in line] or words
-        last = telling[-1] if telling else f"exit code {done.returncode}"
-        raise PermanentError(where, f"{Path(command[0]).name} failed: {last}", mend)
+        last = telling[-1] if telling else f"{Path(command[0]).name} ended with exit code {done.returncode}"
+        raise PermanentError(where, last, mend)
     return done.stdout

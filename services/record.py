@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,7 +68,7 @@ def recorded_port(home: Path, key: str) -> int:
     Call it with the server down: a running server makes its own port look taken.
     """
     known = state(home).get(key)
-    if known and is_free(int(known)):
+    if known and comes_free(int(known)):
         return int(known)
     port = free_port()
     record_state(home, {key: str(port)})
@@ -81,6 +82,16 @@ def free_port() -> int:
         if is_free(port):
             return port
     raise PermanentError("services", "found no free port from 20000 to 31999", "stop servers that are not needed")
+
+
+def comes_free(port: int, patience_s: float = 3) -> bool:
+    """Whether `port` is free, now or soon: threads of a killed server may hold it a moment longer than its process."""
+    deadline = time.monotonic() + patience_s
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def is_free(port: int) -> bool:

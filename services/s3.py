@@ -117,7 +117,7 @@ def _monitor_port(home: Path, cluster: ceph.Ceph) -> int:
     """The monitor's port, which its database knows too: once made it cannot change."""
     known = record.state(home).get("S3_MONITOR_PORT")
     if known and cluster.tree.folder.exists():
-        if not record.is_free(int(known)):
+        if not record.comes_free(int(known)):
             raise PermanentError("services, S3", f"port {known} is taken by another program", "stop that program")
         return int(known)
     return record.recorded_port(home, "S3_MONITOR_PORT")
