@@ -71,6 +71,8 @@ def build(root: Path, packages: Sequence[str], say: Callable[[str], None]) -> No
         mmdebstrap = _mmdebstrap(say)
         lines = apt.suite_lines(RELEASE)
         say(f"unpacking {packages[0]} from Debian into {root} (once, under a minute on a good line)")
+        for leftover in root.parent.glob(f"{root.name}.partial-*"):  # of a build that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(dir=root.parent, prefix=f"{root.name}.partial-"))
         try:
             _unpack(mmdebstrap, partial, packages, lines)
