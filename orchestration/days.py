@@ -27,7 +27,9 @@ def first_day(source: Source) -> datetime.date:
 
 
 def asked(context: dg.AssetExecutionContext) -> tuple[datetime.date, datetime.date] | None:
-    """The first and last day of the run's partitions; None if the run has none."""
+    """The first and last day of the run's partitions; None if the run or the asset has none."""
+    if context.assets_def.partitions_def is None:
+        return None
     if not context.has_partition_key and not context.has_partition_key_range:
         return None
     keys = context.partition_key_range

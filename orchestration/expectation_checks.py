@@ -50,6 +50,11 @@ def results(
                 check_name=name,
                 severity=SEVERITY.get(result.expectation.severity, dg.AssetCheckSeverity.WARN),
                 description=None if result.success else sentence(result),
+                metadata={
+                    name: result.result[name]
+                    for name in ("element_count", "unexpected_count")
+                    if isinstance(result.result.get(name), int)
+                },
             )
         )
     return checked

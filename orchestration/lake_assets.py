@@ -8,9 +8,10 @@ import dagster as dg
 
 from ingestion import load
 from ingestion.spec import Source, Table
-from lake import layout, read
+from lake import commit, layout, read
 from lake.fold import Folded, fold, fold_history
-from lake.layout import Address
+from lake.intake import Subject
+from lake.layout import Address, Lake
 from orchestration import days, expectation_checks, outcome, pictures
 
 
@@ -98,11 +99,6 @@ def _processed(source: Source, table: Table) -> dg.AssetsDefinition:
         partitions_def=days.partitions(source) if table.partition else None,
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=expectation_checks.specs(dg.AssetKey(key), suite),
-        metadata={
-            "dagster/column_schema": dg.TableSchema(
-                [dg.TableColumn(name, description=column.description) for name, column in table.columns.items()]
-            )
-        },
     )
     def processed(context: dg.AssetExecutionContext) -> Iterator[Any]:
         with outcome.explained(context):
@@ -121,8 +117,11 @@ def _processed(source: Source, table: Table) -> dg.AssetsDefinition:
             "duration_s": round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 3),
         }
         if rows_per_day:
-            metadata["rows_per_day"] = pictures.bars(rows_per_day)
             metadata["newest_day"] = max(rows_per_day).isoformat()
+        wide: dict[str, Any] = {"dagster/column_schema": _schema(lake, subject, table)}
+        if rows_per_day:
+            wide["rows_per_day"] = pictures.bars(rows_per_day)
+        _per_day(context, facts, wide)
         _late_days(context, folded, rows_per_day)
         context.log.info(_sentence(source, table, folded, metadata))
         yield dg.MaterializeResult(metadata=metadata, check_results=results)
@@ -154,6 +153,28 @@ def _history(source: Source, table: Table) -> dg.AssetsDefinition:
         )
 
     return history
+
+
+def _schema(lake: Lake, subject: Subject, table: Table) -> dg.TableSchema:
+    """Columns with the types they have in the lake."""
+    types = read.columns(commit.table(lake, subject.at("processed")))
+    described = {name: column.description for name, column in table.columns.items()}
+    return dg.TableSchema([dg.TableColumn(name, str(kind), described.get(name)) for name, kind in types.items()])
+
+
+def _per_day(context: dg.AssetExecutionContext, facts: read.TableFacts | None, wide: Mapping[str, Any]) -> None:
+    """Give each day of the run its own rows and bytes, and only the last one what is large: a year has 365 events."""
+    wanted = days.asked(context)
+    if wanted is None or facts is None:
+        context.add_asset_metadata(wide)
+        return
+    for key in context.partition_keys:
+        day = datetime.date.fromisoformat(key)
+        figures = {
+            "dagster/partition_row_count": facts.rows_per_day.get(day, 0),
+            "bytes_of_day": facts.bytes_per_day.get(day, 0),
+        }
+        context.add_asset_metadata({**figures, **(wide if day == wanted[1] else {})}, partition_key=key)
 
 
 def _late_days(context: dg.AssetExecutionContext, folded: Folded, rows_per_day: Mapping[datetime.date, int]) -> None:

@@ -13,6 +13,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from ingestion import load
 from ingestion.spec import sources
 from lake import access, layout
+from lake.errors import PlatformError
 from orchestration import days, jobs, metric_assets
 from orchestration.definitions import defs
 
@@ -48,7 +49,7 @@ class Outcome:
 
 
 def run(*, allow_shrink: bool = False) -> Outcome:
-    """Run the job `changes` on all assets, for the days that are new since the last run.
+    """Run the job `changes` on all assets, for the days from the newest that the lake holds up to today.
 
     Raises a PlatformError if the lake or a source cannot be reached at all; what fails inside the run is told by
     the outcome.
@@ -72,6 +73,7 @@ def run(*, allow_shrink: bool = False) -> Outcome:
         )
     )
     seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
+    _record(instance, result.run_id)
     return _outcome(result, seconds)
 
 
@@ -90,7 +92,7 @@ def _tags(spans: list[tuple[datetime.date, datetime.date]]) -> dict[str, str]:
     if not spans or not keys:
         return {}
     first = max(min(first for first, _ in spans).isoformat(), min(keys))
-    last = min(max(last for _, last in spans).isoformat(), max(keys))
+    last = max(keys)  # up to today: a day without rows is a fact, too
     if first > last:
         return {}
     return jobs.days(datetime.date.fromisoformat(first), datetime.date.fromisoformat(last))
@@ -124,10 +126,13 @@ def _sentence(event: dg.DagsterEvent) -> str:
     return f"{event.step_key}: {failure.error.message.strip().splitlines()[0] if failure.error else 'failed'}"
 
 
-def record_failure(outcome: Outcome) -> None:
-    """Write what a failed run did materialize to metrics.pipeline_runs, if the metrics store can be reached."""
+def _record(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Write all that the run materialized to metrics.pipeline_runs, also what followed that table's own step.
+
+    A run that failed early never came to that step; a store that cannot be reached has been told of by then.
+    """
     from metrics import record
 
-    with suppress(Exception):
-        rows = metric_assets.runs_of(dg.DagsterInstance.get(), outcome.run_id)
+    with suppress(PlatformError):
+        rows = metric_assets.runs_of(instance, run_id)
         record.runs(metric_assets.dsn(), rows, now=datetime.datetime.now(datetime.UTC))

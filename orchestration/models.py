@@ -69,7 +69,7 @@ def assets() -> list[dg.AssetsDefinition]:
     )
     def published(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with outcome.explained(context):
-            version = publish.publish()
+            version = publish.publish(wait_s=WAIT_S)
         context.log.info(f"published version {version.number}: {version.path}")
         rows = {name: it.rows for name, it in build.relations().items() if it.kind == "BASE TABLE"}
         return dg.MaterializeResult(
