@@ -4,11 +4,14 @@ import datetime
 import json
 import os
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
 
+from lake.errors import PlatformError
 from orchestration import metric_assets
+from orchestration.burial import bury_the_dead
 
 CHANGES: dict[str, Any] = {"resources": {"reading": {"config": {"read": "changes"}}}}
 DAYS: dict[str, Any] = {"resources": {"reading": {"config": {"read": "days"}}}}
@@ -74,7 +77,11 @@ def days(first: datetime.date, last: datetime.date) -> dict[str, str]:
 
 
 def sensors() -> list[dg.SensorDefinition]:
-    """`alert` tells of failed runs; `record_runs` writes every ended run's assets to metrics.pipeline_runs."""
+    """Sensors on how runs end.
+
+    `alert` tells of failed runs; `record_runs` writes the assets of those that succeeded to metrics.pipeline_runs;
+    `bury_killed_runs` ends those whose process is gone.
+    """
 
     @dg.run_failure_sensor(
         name="alert",
@@ -90,6 +97,8 @@ def sensors() -> list[dg.SensorDefinition]:
                 message = failure.user_failure_data.description
         context.log.error(f"run {run.run_id} of {run.job_name} failed: {message}")
         post({"event": "run_failed", "job": run.job_name, "run_id": run.run_id, "message": message})
+        with suppress(PlatformError):  # what it did before it failed; no alert about an alert
+            metric_assets.record_run(context.instance, run.run_id)
 
     @dg.run_status_sensor(
         name="record_runs",
@@ -98,12 +107,19 @@ def sensors() -> list[dg.SensorDefinition]:
         description="Writes one row for each asset of an ended run to metrics.pipeline_runs.",
     )
     def record_runs(context: dg.RunStatusSensorContext) -> None:
-        from metrics import record
+        metric_assets.record_run(context.instance, context.dagster_run.run_id)
 
-        rows = metric_assets.runs_of(context.instance, context.dagster_run.run_id)
-        record.runs(metric_assets.dsn(), rows, now=datetime.datetime.now(datetime.UTC))
+    @dg.sensor(
+        name="bury_killed_runs",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=60,
+        description="Marks runs as failed whose process was killed; the queue would wait for them for ever.",
+    )
+    def bury_killed_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        buried = bury_the_dead(context.instance)
+        return dg.SkipReason(f"buried {', '.join(buried)}" if buried else "every run in progress is alive")
 
-    return [alert, record_runs]
+    return [alert, record_runs, bury_killed_runs]
 
 
 def post(alert: dict[str, str]) -> None:

@@ -4,20 +4,17 @@ import datetime
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from ingestion import load
 from ingestion.spec import sources
 from lake import access, layout
 from lake.errors import PlatformError
 from orchestration import days, jobs, metric_assets
+from orchestration.burial import PID_TAG, bury_the_dead
 from orchestration.definitions import defs
-
-PID_TAG = "watershed/pid"
 
 
 @dataclass(frozen=True)
@@ -73,18 +70,10 @@ def run(*, allow_shrink: bool = False) -> Outcome:
         )
     )
     seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
-    _record(instance, result.run_id)
+    # Once more, for what followed that table's own step, and for a run that failed before it came to it.
+    with suppress(PlatformError):
+        metric_assets.record_run(instance, result.run_id)
     return _outcome(result, seconds)
-
-
-def bury_the_dead(instance: dg.DagsterInstance) -> None:
-    """Mark runs of this command as failed whose process was killed, so that nothing waits for them."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)):
-        pid = run.tags.get(PID_TAG, "")
-        if pid and pid != str(os.getpid()) and not Path(f"/proc/{pid}/fd").exists():
-            instance.report_run_failed(run, "The process of this run was killed; the next run takes its place.")
-            with suppress(Exception):
-                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def _tags(spans: list[tuple[datetime.date, datetime.date]]) -> dict[str, str]:
@@ -124,15 +113,3 @@ def _sentence(event: dg.DagsterEvent) -> str:
     if failure.user_failure_data and failure.user_failure_data.description:
         return str(failure.user_failure_data.description)
     return f"{event.step_key}: {failure.error.message.strip().splitlines()[0] if failure.error else 'failed'}"
-
-
-def _record(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Write all that the run materialized to metrics.pipeline_runs, also what followed that table's own step.
-
-    A run that failed early never came to that step; a store that cannot be reached has been told of by then.
-    """
-    from metrics import record
-
-    with suppress(PlatformError):
-        rows = metric_assets.runs_of(instance, run_id)
-        record.runs(metric_assets.dsn(), rows, now=datetime.datetime.now(datetime.UTC))

@@ -84,7 +84,6 @@ def run(shop: str, scale: float, seed: int, data: Path | None, trade: bool, allo
 
     report.after_run(Console(highlight=False), outcome, shop)
     if not outcome.is_ok:
-        main_job.record_failure(outcome)
         raise click.exceptions.Exit(1)
     if outcome.failed_checks:
         raise click.ClickException(f"{len(outcome.failed_checks)} checks failed (see above)")

@@ -1,0 +1,188 @@
+"""A shop of one's own for a flow test: the real command as a process, on fresh databases and a fresh home."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+from deltalake import DeltaTable
+from fix_servers import address, database
+from psycopg.conninfo import conninfo_to_dict
+
+from lake import duck
+
+COMMAND = str(Path(sys.executable).parent / "watershed")
+TIMEOUT_S = 600
+KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "DUCKDB_EXTENSIONS")  # of the environment; nothing else gets in
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended: its exit code and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@dataclass
+class Site:
+    """One shop: its home, its databases, and the variables with which the command is run."""
+
+    home: Path
+    shop_dsn: str
+    metrics_dsn: str
+    shop: str = "retail"
+    lake_root: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.lake_root = self.lake_root or str(self.place / "lake")
+
+    @property
+    def place(self) -> Path:
+        return self.home / self.shop
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {"WATERSHED_HOME": str(self.home), "SHOP_DSN": self.shop_dsn, "METRICS_DSN": self.metrics_dsn}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        return {**kept, **own, "SHOP": self.shop, "COLUMNS": "200", **self.variables}
+
+    def watershed(self, *arguments: str, **variables: str) -> Said:
+        """Run the command to its end."""
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            env={**self.environment, **variables},
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def begin(self, *arguments: str, until: str) -> subprocess.Popen[str]:
+        """Start the command in a process group of its own; returns when a line holds `until`."""
+        process = subprocess.Popen(
+            [COMMAND, *arguments],
+            env=self.environment,
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if until in line:
+                return process
+        raise AssertionError(f"the command ended without saying {until!r}: {''.join(said)}")
+
+    def source(self, query: str) -> list[tuple[Any, ...]]:
+        """The source's answer; also carries out changes."""
+        return _ask(self.shop_dsn, query)
+
+    def metrics(self, query: str) -> list[tuple[Any, ...]]:
+        return _ask(self.metrics_dsn, query)
+
+    def lake(self, query: str) -> list[tuple[Any, ...]]:
+        """The answer of the lake's processed tables, each a view of its own name."""
+        connection = duck.connect(extensions=("delta", "httpfs"))
+        for table in TABLES:
+            path = duck.literal(f"{self.lake_root}/processed/shop/{table}")
+            connection.execute(f"create view {table} as from delta_scan({path})")
+        return connection.execute(query).fetchall()
+
+    def warehouse(self, query: str) -> list[tuple[Any, ...]]:
+        """The published warehouse's answer, read by plain DuckDB."""
+        with duckdb.connect(str(self.place / "warehouse" / "warehouse.duckdb"), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            return connection.execute(query).fetchall()
+
+    def delta_versions(self) -> dict[str, int]:
+        """The version of every Delta table of a lake in a folder."""
+        logs = Path(self.lake_root).rglob("_delta_log")
+        return {str(log.parent.relative_to(self.lake_root)): DeltaTable(log.parent).version() for log in logs}
+
+
+TABLES = ("customers", "products", "stores", "orders", "order_items", "devices", "sensor_readings")
+
+# Per table: one row of figures that any lost, doubled or stale row would change; the same text on both sides.
+FIGURES = {
+    "customers": "count(*), sum(customer_id), count(distinct region), sum(extract(epoch from updated_at)::bigint)",
+    "products": "count(*), sum(product_id), sum(unit_price_amount), sum(extract(epoch from updated_at)::bigint)",
+    "stores": "count(*), sum(store_id), min(store_name), max(time_zone)",
+    "orders": "count(*), sum(order_id), sum(customer_id), sum(length(status_code)), count(returned_at),"
+    " sum(extract(epoch from updated_at)::bigint)",
+    "order_items": "count(*), sum(order_id), sum(line_number), sum(product_id), sum(quantity), sum(sales_amount),"
+    " sum(retail_discount_amount + coupon_discount_amount + coupon_match_discount_amount)",
+    "devices": "count(*), sum(device_id), min(device_code)",
+    "sensor_readings": "count(*), sum(device_id), sum(round(temperature_celsius * 100)::bigint),"
+    " sum(round(humidity_percent * 100)::bigint), sum(extract(epoch from read_at)::bigint)",
+}
+
+
+def assert_lake_equals_source(site: Site) -> None:
+    """Every processed table holds what the source holds, by counts and sums computed on both sides."""
+    for table, figures in FIGURES.items():
+        query = f"select {figures} from {table}"
+        assert site.lake(query) == site.source(query), table
+
+
+def assert_sales_equal_source(site: Site) -> None:
+    """Every order line at the source is one line of fct_sales, with its quantity, amounts and order's status."""
+    ours = "count(*), count(distinct order_id), sum(quantity), sum(sales_amount), sum(discount_amount)"
+    amounts = "retail_discount_amount + coupon_discount_amount + coupon_match_discount_amount"
+    theirs = f"count(*), count(distinct order_id), sum(quantity), sum(sales_amount), sum({amounts})"
+    sold = site.warehouse(f"select {ours} from marts.fct_sales")
+    assert sold == site.source(f"select {theirs} from order_items")
+    by_status = "select status_code, count(*) from {} group by 1 order by 1"
+    lines = "order_items join orders using (order_id)"
+    assert site.warehouse(by_status.format("marts.fct_sales")) == site.source(by_status.format(lines))
+
+
+def assert_clear_refusal(said: Said, *words: str, secrets: tuple[str, ...] = ()) -> str:
+    """The command failed with one sentence that holds `words`; no stack trace, no password. Returns the sentence."""
+    assert said.code != 0, said.text
+    assert "Traceback" not in said.text, said.text
+    assert 'File "' not in said.text, said.text
+    for secret in secrets:
+        assert secret not in said.text
+    flat = [line for line in said.text.splitlines() if all(word in line for word in words)]
+    assert len(flat) == 1, f"not exactly one sentence with {words}:\n{said.text}"
+    assert re.search(r": .+; .+", flat[0]), f"not `where: what is wrong; what to do`: {flat[0]}"
+    return flat[0]
+
+
+def password(dsn: str) -> str:
+    """The password within a connection URI."""
+    return str(conninfo_to_dict(dsn)["password"])
+
+
+@contextmanager
+def opened(home: Path, *, shop: str = "retail", lake_root: str = "", **variables: str) -> Iterator[Site]:
+    """A site on two fresh databases, dropped at the end."""
+    with ExitStack() as stack:
+        shop_dsn = stack.enter_context(database(address("SHOP_DSN")))
+        metrics_dsn = stack.enter_context(database(address("METRICS_DSN"), timescale=True))
+        yield Site(home, shop_dsn, metrics_dsn, shop, lake_root, variables)
+
+
+def _ask(dsn: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn, options="-c timezone=UTC") as connection:
+        cursor = connection.execute(query)  # type: ignore[call-overload]
+        return cursor.fetchall() if cursor.description else []
