@@ -18,13 +18,19 @@ with
 
     ),
 
+    -- an accelerator: `at time zone` with a zone per row costs 4 CPU-seconds per million lines, this join 0.1
+    local_days as (select time_zone, slot_at, local_date from {{ ref("int_local_days") }}),
+
     resolved as (
 
         select
             order_items.order_id,
             order_items.line_number,
             -- the day of a sale is the store's; a sale of an unknown store counts by the UTC day
-            cast({{ local_time("order_items.ordered_at", "coalesce(stores.time_zone, 'UTC')") }} as date) as order_date,
+            coalesce(
+                local_days.local_date,
+                cast({{ local_time("order_items.ordered_at", "coalesce(stores.time_zone, 'UTC')") }} as date)
+            ) as order_date,
             order_items.ordered_at,
             coalesce(products.product_key, {{ unknown_key() }}) as product_key,
             coalesce(customer_versions.customer_key, {{ unknown_key() }}) as customer_key,
@@ -45,6 +51,10 @@ with
         left join orders on order_items.order_id = orders.order_id
         left join products on order_items.product_id = products.product_id
         left join stores on orders.store_id = stores.store_id
+        left join
+            local_days
+            on coalesce(stores.time_zone, 'UTC') = local_days.time_zone
+            and {{ utc_slot("order_items.ordered_at", 15) }} = local_days.slot_at
         left join
             customer_versions
             on orders.customer_id = customer_versions.customer_id

@@ -7,9 +7,9 @@ with
 
     sales as (
 
-        select min(order_date) as first_sale_date, max(order_date) as last_sale_date
-        from {{ ref("int_sale_lines") }}
-        where date_key <> -1
+        select min(local_date) as first_sale_date, max(local_date) as last_sale_date
+        from {{ ref("int_local_days") }}
+        where local_date >= {{ first_day }} and local_date < {{ end_day }}
 
     ),
 
