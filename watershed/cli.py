@@ -150,6 +150,7 @@ def ui(shop: str, port: int) -> None:
     from orchestration.terminal import plain
 
     here = site.site(shop)
+    free(port)
     servers(here)
     site.enter(shop)
     plain(f"Dagster's web UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
@@ -187,6 +188,21 @@ def generate(check: bool) -> None:
         return
     changed = generated.write()
     plain(f"Written: {', '.join(map(str, changed))}." if changed else "Nothing to write: all files are up to date.")
+
+
+def free(port: int) -> None:
+    """Raise Busy if something listens on a port of 127.0.0.1 already."""
+    import socket
+
+    from lake.errors import Busy
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            mend = f"end what listens there, or choose another with `watershed ui --port {port + 1}`"
+            raise Busy(f"port {port}", "is taken; perhaps the web UI is open already", mend) from None
 
 
 def servers(here: Site) -> None:
