@@ -9,8 +9,6 @@ from lake.errors import PermanentError
 from warehouse.layout import layout
 from warehouse.versions import Version, current
 
-ATTEMPTS = 5
-
 
 def connect(
     *, memory_limit: str = "2GB", threads: int = 2, root: Path | str | None = None
@@ -40,17 +38,23 @@ def open_version(
     hand out the old one under the pointer's unchanged name.
     """
     root = version.path.parent.parent
-    for attempt in range(ATTEMPTS):
-        connection = duck.connect()
-        connection.execute(f"set memory_limit = {duck.literal(memory_limit)}; set threads = {int(threads)}")
+    while True:
         try:
-            connection.execute(f"attach {duck.literal(str(version.path))} as warehouse (read_only)")
+            return _attached(version, memory_limit, threads), version
         except duckdb.IOException:
-            connection.close()
-            if attempt == ATTEMPTS - 1 or version.path.exists():
+            latest = in_force(root)
+            if latest == version:
                 raise
-            version = in_force(root)
-            continue
+            version = latest
+
+
+def _attached(version: Version, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
+    connection = duck.connect()
+    try:
+        connection.execute(f"set memory_limit = {duck.literal(memory_limit)}; set threads = {int(threads)}")
+        connection.execute(f"attach {duck.literal(str(version.path))} as warehouse (read_only)")
         connection.execute("use warehouse; set search_path = 'warehouse.marts,warehouse.metrics'")
-        return connection, version
-    raise AssertionError("unreachable")
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection

@@ -55,7 +55,7 @@ def run(
         outcome = runner.invoke(place, _command(select, exclude, full_refresh, unit_tests), _listener(on_progress))
         if outcome.result is None:
             raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
-        rows = {f"{it.schema}.{it.name}": it.rows for it in _relations(place.build, "BASE TABLE")}
+        rows = table_rows(place.build)
         results = tuple(_result(result, rows) for result in outcome.result.results)
         proof.record(place, before, results)
     report = BuildReport(results, time.monotonic() - began, note)
@@ -73,8 +73,16 @@ def relations(root: Path | str | None = None) -> dict[str, Relation]:
     """Every table and view of the build, as `schema.name`; rows of all of them are counted in one query."""
     place = layout(root)
     with lock.held(place.lock, wait_s=60.0):
-        found = _relations(place.build, "BASE TABLE", "VIEW")
+        found = _relations(place.build)
     return {f"{it.schema}.{it.name}": it for it in found}
+
+
+def table_rows(path: Path) -> dict[str, int]:
+    """Rows of every table (views left out) in the DuckDB file at `path`, as `schema.name`, counted in one query."""
+    with duck.connect(path, read_only=True) as connection:
+        names = connection.execute("select schema_name, table_name from duckdb_tables() order by all").fetchall()
+        counts = _counts(connection, names)
+    return {f"{schema}.{name}": count for (schema, name), count in zip(names, counts, strict=True)}
 
 
 def freshness(root: Path | str | None = None) -> dict[str, str]:
@@ -97,7 +105,8 @@ def docs(root: Path | str | None = None) -> Path:
 
 
 def _command(select: Sequence[str], exclude: Sequence[str], full_refresh: bool, unit_tests: bool) -> list[str]:
-    command = ["build", "--exclude-resource-type", "exposure"]
+    # the manifest lies there already; writing it again after each build would cost half a second
+    command = ["build", "--no-write-json", "--exclude-resource-type", "exposure"]
     command += [] if unit_tests else ["--exclude-resource-type", "unit_test"]
     command += ["--full-refresh"] if full_refresh else []
     command += ["--select", *select] if select else []
@@ -131,7 +140,7 @@ def _result(result: Any, rows: dict[str, int]) -> NodeResult:
     )
 
 
-def _relations(path: Path, *kinds: str) -> list[Relation]:
+def _relations(path: Path) -> list[Relation]:
     if not path.exists():
         return []
     with duck.connect(path, read_only=True, extensions=duck.EXTENSIONS) as connection:
@@ -140,21 +149,18 @@ def _relations(path: Path, *kinds: str) -> list[Relation]:
             select table_schema, table_name, table_type, list((column_name, data_type) order by ordinal_position)
             from information_schema.tables
             inner join information_schema.columns using (table_catalog, table_schema, table_name)
-            where table_type in (select unnest(?))
             group by all
             order by all
-            """,
-            [list(kinds)],
+            """
         ).fetchall()
-        counts = count_rows(connection, [(schema, name) for schema, name, *_ in found])
+        counts = _counts(connection, [(schema, name) for schema, name, *_ in found])
     return [
         Relation(schema, name, kind, count, tuple(map(tuple, columns)))
         for (schema, name, kind, columns), count in zip(found, counts, strict=True)
     ]
 
 
-def count_rows(connection: duckdb.DuckDBPyConnection, names: list[tuple[str, str]]) -> list[int]:
-    """Rows of the named (schema, table or view), counted in one query, in the same order."""
+def _counts(connection: duckdb.DuckDBPyConnection, names: list[tuple[str, str]]) -> list[int]:
     if not names:
         return []
     counts = ", ".join(f"(select count(*) from {duck.quoted(schema)}.{duck.quoted(name)})" for schema, name in names)

@@ -64,17 +64,6 @@ def rollback(*, wait_s: float = 0.0, root: Path | str | None = None) -> Version:
     return older[-1]
 
 
-def counts(path: Path) -> dict[str, int]:
-    """Rows of every published table in the file at `path`, as `schema.name`."""
-    with duck.connect(path, read_only=True) as connection:
-        names = connection.execute(
-            "select schema_name, table_name from duckdb_tables() where schema_name in (select unnest(?)) order by all",
-            [list(PUBLISHED_SCHEMAS)],
-        ).fetchall()
-        found = build.count_rows(connection, names)
-    return {f"{schema}.{name}": count for (schema, name), count in zip(names, found, strict=True)}
-
-
 def copy(source: Path, target: Path) -> None:
     """Copy a file, sharing its blocks where the file system can."""
     with source.open("rb") as reader, target.open("wb") as writer:
@@ -119,7 +108,7 @@ def _audit(path: Path, place: Layout) -> None:
     wanted = {f"{node['schema']}.{node['name']}" for node in nodes if node["schema"] in PUBLISHED_SCHEMAS}
     models = {f"{node['schema']}.{node['name']}" for node in nodes if node["resource_type"] == "model"}
     try:
-        found = counts(path)
+        found = build.table_rows(path)
     except duckdb.Error as error:
         raise BuildFailed("warehouse publish", f"the copy does not open ({error})", "build again") from None
     missing = sorted((wanted & models) - found.keys())

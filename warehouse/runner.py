@@ -1,6 +1,5 @@
 """dbt inside this process: its settings, its manifest kept between calls, its DuckDB handles closed afterwards."""
 
-import gc
 import hashlib
 import importlib.metadata
 import os
@@ -63,8 +62,7 @@ def project_key(place: Layout) -> str:
 def close_handles() -> None:
     """Close the DuckDB handles that dbt-duckdb keeps open after a command, so that the file can be copied.
 
-    The adapter holds its connection in a class attribute until the process ends; cursors of finished worker threads
-    hold the database open until they are collected.
+    The adapter holds its connection in a class attribute until the process ends.
     """
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.adapters.factory import reset_adapters
@@ -74,7 +72,6 @@ def close_handles() -> None:
         environment.close()
     DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
     reset_adapters()  # type: ignore[no-untyped-call]
-    gc.collect()
 
 
 def _manifest(place: Layout) -> Any:

@@ -31,7 +31,14 @@ def versions(root: Path | str | None = None) -> list[Version]:
 def current(root: Path | str | None = None) -> Version | None:
     """The version in force; None if nothing is published."""
     pointer = layout(root).pointer
-    return _version(pointer.resolve()) if pointer.exists() else None
+    target = None
+    while pointer.is_symlink():
+        before, target = target, pointer.readlink()
+        version = _version(pointer.parent / target)
+        if version is not None or target == before:
+            return version
+        # a publish moved the pointer and deleted the old version between our two looks: look again
+    return None
 
 
 def next_path(place: Layout, now: datetime) -> Path:
