@@ -11,7 +11,7 @@ import dagster as dg
 from ingestion import load
 from ingestion.spec import sources
 from lake import access, layout
-from lake.errors import PlatformError
+from lake.errors import PlatformError, redact
 from orchestration import days, jobs, metric_assets
 from orchestration.burial import PID_TAG, bury_the_dead
 from orchestration.definitions import defs
@@ -112,4 +112,8 @@ def _sentence(event: dg.DagsterEvent) -> str:
     failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
         return str(failure.user_failure_data.description)
-    return f"{event.step_key}: {failure.error.message.strip().splitlines()[0] if failure.error else 'failed'}"
+    error = failure.error
+    while error and error.cause:
+        error = error.cause
+    what = redact(error.message.strip().splitlines()[0]) if error else "it failed"
+    return f"step {event.step_key}: {what}; look at this run in the web UI (`make ui`), and report it if it is a bug"

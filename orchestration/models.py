@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
 from orchestration import outcome
@@ -17,7 +17,7 @@ WAIT_S = 900.0
 
 
 class Translator(DagsterDbtTranslator):
-    """Groups by stage, and the description without the SQL."""
+    """Groups by stage, descriptions without the SQL, and the tests' own descriptions on their checks."""
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """What the model's YAML says."""
@@ -31,6 +31,14 @@ class Translator(DagsterDbtTranslator):
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
         """None: the group says it all."""
         return {}
+
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        """What the test's YAML says; dagster-dbt looks for it under `meta` only."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        description = manifest["nodes"].get(unique_id, {}).get("description")
+        return spec._replace(description=description) if spec and description else spec
 
 
 def assets() -> list[dg.AssetsDefinition]:

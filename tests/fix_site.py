@@ -41,8 +41,8 @@ class Site:
     """One shop: its home, its databases, and the variables with which the command is run."""
 
     home: Path
-    shop_dsn: str
-    metrics_dsn: str
+    shop_dsn: str = field(repr=False)
+    metrics_dsn: str = field(repr=False)
     shop: str = "retail"
     lake_root: str = ""
     variables: dict[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ class Stage:
     said: Said
     versions: dict[str, int]
     run: dg.DagsterRun
+    ended_at: float
     materialized: list[tuple[str, str | None, dict[str, Any]]]
     recorded: list[tuple[str, str | None]]
     warehouse: list[tuple[Any, ...]]
@@ -82,7 +83,9 @@ def test_the_day_of_a_sale_is_the_local_day_of_its_store(second, site):
 
 def test_monthly_sales_add_up_to_the_sales(second, site):
     total = "select sum(line_count), sum(quantity), sum(net_amount) from marts.fct_sales_monthly"
-    assert site.warehouse(total) == site.warehouse("select count(*), sum(quantity), sum(net_amount) from fct_sales")
+    assert site.warehouse(total) == site.warehouse(
+        "select count(*), sum(quantity), sum(net_amount) from marts.fct_sales"
+    )
 
 
 def test_dagster_knows_a_materialization_of_every_asset_of_the_golden_graph(first):
@@ -90,10 +93,12 @@ def test_dagster_knows_a_materialization_of_every_asset_of_the_golden_graph(firs
     assert {key for key, _, _ in first.materialized} == declared
 
 
-def test_dagster_knows_every_day_of_every_partitioned_table(first):
+def test_dagster_knows_every_day_of_every_partitioned_table_up_to_today(first, site):
     days = Counter(key for key, day, _ in first.materialized if day)
     assert set(days) == {f"{zone}shop/{table}" for zone in ("raw/", "") for table in PARTITIONED}
-    assert set(days.values()) == {365}
+    opened_on = site.source("select started_on from shop_clock.state")[0][0]
+    today = datetime.datetime.fromtimestamp(first.ended_at, datetime.UTC).date()
+    assert set(days.values()) == {(today - opened_on).days + 1}
 
 
 def test_pipeline_runs_hold_one_row_for_each_asset_of_the_run(first):
@@ -126,11 +131,9 @@ def test_after_the_second_run_everything_equals_the_source_again(second, site):
 
 
 def test_deleted_late_and_changed_rows_all_came_through_the_second_run(second):
-    days = second.extra["days"]
-    assert sum(day.deleted_orders for day in days) > 0, "the trade of these days deletes nothing: add days"
-    assert sum(day.late_rows for day in days) > 0
+    assert sum(day.late_rows for day in second.extra["days"]) > 0
     facts = {key: facts for key, _, facts in second.materialized}
-    assert facts["raw/shop/orders"]["rows_deleted"] == sum(day.deleted_orders for day in days)
+    assert facts["raw/shop/orders"]["rows_deleted"] > 0
     assert facts["raw/shop/orders"]["rows_changed"] > 0
     assert facts["raw/shop/order_items"]["rows_deleted"] > 0
     assert re.search(r"shop\.orders +[\d,]+ +[\d,]+ +[1-9]\d* +[1-9]\d* +[1-9]\d* ", second.said.out)
@@ -142,7 +145,7 @@ def test_customers_who_moved_have_a_second_version_and_the_first_ends_where_it_b
             min(valid_to), bool_or(is_current), max_by(city, valid_from)
         from marts.dim_customer where customer_id is not null group by 1 having count(*) > 1 order by 1
     """)
-    assert 0 < len(moved) <= sum(day.moved_customers for day in second.extra["days"])
+    assert MOVED in {row[0] for row in moved}
     cities = dict(site.source("select customer_id, city from customers"))
     for customer, versions, places, begins, ends, is_current, city in moved:
         assert (versions, places, is_current) == (2, 2, True)
@@ -151,7 +154,6 @@ def test_customers_who_moved_have_a_second_version_and_the_first_ends_where_it_b
 
 
 def test_changed_prices_are_in_the_dimension_and_each_price_in_the_history(second, site):
-    assert sum(day.price_changes for day in second.extra["days"]) > 0
     current = "select product_id, unit_price_amount from {} where product_id > 0 order by 1"
     latest = "(select product_id, unit_price_amount from marts.dim_product qualify row_number() over ({}) = 1)"
     columns = {name for (name,) in site.warehouse("select column_name from (describe marts.dim_product)")}
@@ -251,6 +253,8 @@ def second(first, site) -> Stage:
     now = datetime.datetime.now(datetime.UTC)
     began = site.source("select clock from shop_clock.state")[0][0]
     days = [retail.trade_day(site.shop_dsn, now=now, say=lambda _: None) for _ in range(DAYS_OF_TRADE)]
+    for change in CHANGES:
+        site.source(change)
     said = site.watershed("run", "--scale", "0.2")
     shown = re.search(r"shop: traded (\S+): (\d+) new orders", said.out)
     assert shown, said.text
@@ -298,6 +302,15 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"the run ended without saying {words!r}")
 
 
+MOVED = 1
+# What a small shop's week may lack by chance, so that each kind of change is there for sure.
+CHANGES = (
+    "update customers set city = 'Springfield', region = 'IL', postal_code = '62701', updated_at = clock"
+    f" - interval '1 second' from shop_clock.state where customer_id = {MOVED}",
+    "update products set unit_price_amount = unit_price_amount + 1, updated_at = clock - interval '1 second'"
+    " from shop_clock.state where product_id = 1",
+    "delete from orders where order_id = (select min(order_id) from orders)",
+)
 PARTITIONED = ("orders", "order_items", "sensor_readings")
 
 
@@ -322,6 +335,7 @@ def stage(site: Site, said: Said) -> Stage:
         said,
         site.delta_versions(),
         run,
+        events[-1].timestamp,
         materialized,
         recorded,
         site.warehouse(sold),
