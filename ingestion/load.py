@@ -1,17 +1,20 @@
 """The load of one table: read a window from the source, hand it to the lake's intake. One commit, or nothing."""
 
 import datetime
+from contextlib import closing
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from ingestion.connectors import Connector, Shape, Window, connector
 from ingestion.connectors.postgres import explained
 from ingestion.spec import Source, Table
 from lake import commit, read
+from lake.access import told
 from lake.duck import quoted
-from lake.errors import SchemaDrift, SpecError
+from lake.errors import SchemaDrift
 from lake.fold import fold
 from lake.intake import Kind, Load, Subject, Taken, take
 from lake.layout import Lake
@@ -91,13 +94,13 @@ def _load(
 ) -> Loaded:
     started = datetime.datetime.now(datetime.UTC)
     fold(lake, subject(source, table))  # what an earlier, killed run left waiting
-    session, connection = connector(source), read.connect(lake)
-    try:
+    with closing(read.connect(lake)) as connection, closing(connector(source)) as session:
         shape = session.shape(table)
         about = subject(source, table, shape)
-        before = commit.state(commit.table(lake, about.at("raw")))
+        raw = commit.table(lake, about.at("raw"))
+        before = commit.state(raw)
         horizon = session.horizon()
-        kind, window, words = _window(horizon, table, before.get("cursor"), wanted, bool(before))
+        kind, window, words = _window(table, before.get("cursor"), wanted, bool(before))
         load = Load(about, kind, words, _after(started, before.get("loaded_at")))
         session.attach(connection)
         try:
@@ -105,17 +108,23 @@ def _load(
             gone_from, keys = _gone(connection, session, table, shape, kind, window, bool(before))
         except duckdb.Error as error:
             raise explained(source, error) from None
-        _reject_drift(lake, source, about, connection, shape, table)
+        _reject_drift(source, raw, connection, shape, table)
         cursor = _cursor(connection, table, before.get("cursor"), horizon)
-        taken = take(connection, lake, load, cursor, gone_from=gone_from, present_keys=keys, allow_shrink=allow_shrink)
-    finally:
-        session.close()
-        connection.close()
+        with told(lake):
+            taken = take(
+                connection,
+                lake,
+                load,
+                cursor,
+                base=raw,
+                gone_from=gone_from,
+                present_keys=keys,
+                allow_shrink=allow_shrink,
+            )
     return Loaded(about, kind, words, taken, (datetime.datetime.now(datetime.UTC) - started).total_seconds())
 
 
 def _window(
-    horizon: datetime.datetime,
     table: Table,
     cursor: str | None,
     wanted: tuple[datetime.date, datetime.date] | None,
@@ -131,7 +140,7 @@ def _window(
     if after and table.lookback:
         after = (datetime.datetime.fromisoformat(after) - table.lookback).isoformat()
     since = f"changed since {after[:19].replace('T', ' ')}" if after else "of the whole table"
-    return "changes", Window(after=after, until=horizon), since
+    return "changes", Window(after=after), since
 
 
 def _gone(
@@ -143,27 +152,27 @@ def _gone(
     window: Window,
     known: bool,
 ) -> tuple[str | None, str | None]:
-    if not known or (kind == "changes" and table.deletes == "ignore"):
+    """Where in processed to look for rows that are gone, and the relation of keys that are not; None: `incoming`."""
+    if not known or (table.deletes == "ignore" and table.load != "replace"):
         return None, None
-    if kind == "changes":
-        connection.execute(f"CREATE TEMP TABLE present_keys AS {session.keys_query(table, shape)}")
+    if kind == "full":
+        return "TRUE", None
+    # Days are compared with all keys too: a row that left a day for another one is not gone.
+    connection.execute(f"CREATE TEMP TABLE present_keys AS {session.keys_query(table, shape)}")
+    if window.first is None or window.last is None:
         return "TRUE", "present_keys"
-    if kind == "days" and window.first and window.last:
-        first = window.first
-        listed = [first + datetime.timedelta(days=n) for n in range((window.last - first).days + 1)]
-        return f"({commit.days_predicate(listed)})", None
-    return "TRUE", None
+    listed = [window.first + datetime.timedelta(days=n) for n in range((window.last - window.first).days + 1)]
+    return f"({commit.days_predicate(listed)})", "present_keys"
 
 
 def _reject_drift(
-    lake: Lake,
     source: Source,
-    about: Subject,
+    raw: DeltaTable | None,
     connection: duckdb.DuckDBPyConnection,
     shape: Shape,
     table: Table,
 ) -> None:
-    known = read.columns(commit.table(lake, about.at("raw")))
+    known = read.columns(raw)
     now = connection.execute("SELECT * FROM incoming LIMIT 0").to_arrow_table().schema
     where = f"source {source.name}, table {table.name}"
     for entry in now:
@@ -183,17 +192,14 @@ def _plain(kind: pa.DataType) -> str:
 def _cursor(
     connection: duckdb.DuckDBPyConnection, table: Table, before: str | None, horizon: datetime.datetime
 ) -> str | None:
-    """The newest cursor value below the horizon: what lies above may yet be joined by rows that commit late."""
+    """The newest cursor value below the horizon: what lies above may yet be joined by rows that commit late.
+
+    Rows above it were read all the same, and are read again by the next load.
+    """
     if table.cursor is None:
         return None
     name = quoted(table.cursor)
-    kind = connection.execute(f"SELECT typeof({name}) FROM incoming LIMIT 1").fetchone()
-    if kind is None:
-        return before
-    if not str(kind[0]).startswith("TIMESTAMP"):
-        mend = "name a column that holds the time of the last change"
-        raise SpecError(f"table {table.name}", f"cursor {table.cursor} is {kind[0]}, no timestamp", mend)
-    query = f"SELECT max({name}::TIMESTAMPTZ) FROM incoming WHERE {name}::TIMESTAMPTZ < ?"
+    query = f"SELECT max({name}::TIMESTAMPTZ) FROM incoming WHERE {name}::TIMESTAMPTZ < ? AND isfinite({name})"
     row = connection.execute(query, [horizon]).fetchone()
     newest: datetime.datetime | None = row[0] if row else None
     if newest is None or (before and newest <= datetime.datetime.fromisoformat(before)):

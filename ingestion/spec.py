@@ -13,8 +13,10 @@ from ingestion.expectations import registry
 from lake.errors import SpecError
 
 SOURCES = Path(__file__).parent / "sources"
+TYPE = r"^(?:text|decimal\((\d{1,2}), ?(\d{1,2})\))$"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 PLATFORM_COLUMNS = {"year", "month", "day"}
+MENDS = {"connection": "name an environment variable (capitals, digits, _), never the connection itself"}
 
 
 def _name(value: str) -> str:
@@ -23,6 +25,7 @@ def _name(value: str) -> str:
     return value
 
 
+PartitionText = Annotated[str, Field(pattern=r"^day\(\w+\)$")]
 Name = Annotated[str, AfterValidator(_name)]
 ContractWord = Literal["evolve", "freeze", "discard_value", "discard_row"]
 
@@ -33,10 +36,20 @@ class Declared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Column(Declared):
-    """One column: `type` only where inference would get it wrong, `description` for people."""
+def _type(value: str) -> str:
+    match = re.fullmatch(TYPE, value)
+    if not match or (match[1] and not int(match[2]) <= int(match[1]) <= 38):
+        raise ValueError(f"type {value!r} is unknown; write text or decimal(precision, scale) with up to 38 digits")
+    return value
 
-    type: str | None = None
+
+ColumnType = Annotated[str, AfterValidator(_type), Field(json_schema_extra={"pattern": TYPE})]
+
+
+class Column(Declared):
+    """One column: `type` (text, decimal(p, s)) only where inference would get it wrong, `description` for people."""
+
+    type: ColumnType | None = None
     description: str = ""
 
 
@@ -78,13 +91,17 @@ class Table(Declared):
     load: Literal["replace", "append", "merge"] = "merge"
     cursor: str | None = None
     lookback: datetime.timedelta = datetime.timedelta()
-    partition: Annotated[Partition | None, BeforeValidator(_partition)] = None
+    partition: Annotated[
+        Partition | None, BeforeValidator(_partition, json_schema_input_type=Partition | PartitionText | None)
+    ] = None
     deletes: Literal["ignore", "sweep"] = "ignore"
     history: bool = False
     contract: Contract = Contract()
     drop: tuple[str, ...] = ()
     mask: dict[str, Literal["sha256"]] = {}
-    columns: Annotated[dict[str, Column], BeforeValidator(_columns)] = {}
+    columns: Annotated[
+        dict[str, Column], BeforeValidator(_columns, json_schema_input_type=dict[str, Column | ColumnType])
+    ] = {}
     expect: tuple[dict[str, dict[str, Any]], ...] = ()
     owner: str | None = None
 
@@ -96,6 +113,8 @@ class Table(Declared):
             raise ValueError("history: true needs a cursor; name the column that dates a version")
         if kept := set(self.drop) & ({*self.key, self.cursor} | ({self.partition.column} if self.partition else set())):
             raise ValueError(f"drop names {sorted(kept)[0]!r}, which is the key, cursor or partition; keep it")
+        if masked := set(self.mask) & ({self.cursor} | ({self.partition.column} if self.partition else set())):
+            raise ValueError(f"mask names {sorted(masked)[0]!r}, which is the cursor or partition; take it out")
         if taken := PLATFORM_COLUMNS & set(self.columns):
             raise ValueError(f"columns names {sorted(taken)[0]!r}, a partition column of the lake; rename it in a view")
         return self
@@ -132,9 +151,11 @@ def source(path: Path) -> Source:
     """The source declared in one file; its name is the file's."""
     where = str(path.relative_to(path.parent.parent.parent)) if len(path.parts) > 3 else str(path)
     try:
-        text = yaml.safe_load(path.read_text())
+        text = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise SpecError(where, f"no YAML: {str(error).splitlines()[0]}", "mend the file") from None
+        raise _no_yaml(where, error) from None
+    except UnicodeDecodeError:
+        raise SpecError(where, "is no text in UTF-8", "save it as UTF-8") from None
     except OSError as error:
         raise SpecError(where, f"cannot be read ({error.strerror})", "mend the path") from None
     if not isinstance(text, dict):
@@ -157,6 +178,13 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
+def _no_yaml(where: str, error: yaml.YAMLError) -> SpecError:
+    mark = getattr(error, "problem_mark", None)
+    place = f"{where}, line {mark.line + 1}" if mark else where
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return SpecError(place, f"no YAML: {problem}", "mend the line")
+
+
 def _reject_twins(where: str, declared: Source) -> None:
     seen: set[str] = set()
     for name in (table.name for table in declared.tables):
@@ -167,25 +195,40 @@ def _reject_twins(where: str, declared: Source) -> None:
 
 def _explained(where: str, text: dict[str, Any], error: ValidationError) -> SpecError:
     first = error.errors()[0]
-    place, model = [where], Source
-    location = list(first["loc"])
-    if len(location) > 1 and location[0] == "tables" and isinstance(location[1], int):
-        stanza = text["tables"][location[1]]
-        place.append(f"table {stanza.get('name', location[1]) if isinstance(stanza, dict) else location[1]}")
-        location, model = location[2:], Table  # type: ignore[assignment]
-    key = ".".join(str(part) for part in location)
+    location = [part for part in first["loc"] if part != "[key]"]
+    place, keys = _place(where, text, location)
+    key = ".".join(str(part) for part in keys)
     if first["type"] == "extra_forbidden":
-        known = [field.alias or name for name, field in model.model_fields.items()]
-        parent = len(location) == 1
-        mend = _did_you_mean(str(location[-1]), known if parent else [])
-        return SpecError(", ".join(place), f'unknown key "{location[-1]}"', mend)
+        return SpecError(place, f'unknown key "{key}"', _did_you_mean(str(keys[-1]), _known(location)))
     if first["type"] == "missing":
-        return SpecError(", ".join(place), f'"{key}" is missing', f"add {key}:")
+        return SpecError(place, f'"{key}" is missing', f"add {keys[-1]}:")
     message = first["msg"].removeprefix("Value error, ")
     if "; " in message:
         what, mend = message.split("; ", 1)
-        return SpecError(", ".join(place), f"{key}: {what}" if key else what, mend)
-    return SpecError(", ".join(place), f'"{key}" is {first["input"]!r}', message[0].lower() + message[1:])
+        return SpecError(place, f"{key}: {what}" if key else what, mend)
+    return SpecError(place, f'"{key}" is {_shown(first["input"])}', MENDS.get(key) or message[0].lower() + message[1:])
+
+
+def _place(where: str, text: dict[str, Any], location: list[Any]) -> tuple[str, list[Any]]:
+    """The file and, if the error lies in one, the table; and what remains of `location`."""
+    if len(location) > 1 and location[0] == "tables" and isinstance(location[1], int):
+        stanza = text["tables"][location[1]]
+        name = stanza.get("name") if isinstance(stanza, dict) else None
+        return f"{where}, table {name or f'number {location[1] + 1}'}", location[2:]
+    return where, location
+
+
+def _known(location: list[Any]) -> list[str]:
+    """The keys that are allowed beside the last one of `location`."""
+    inside: dict[Any, type[Declared]] = {"contract": Contract, "partition": Partition, "columns": Column}
+    nested = [inside[part] for part in location[:-1] if part in inside]
+    model = nested[-1] if nested else Table if location[0] == "tables" else Source
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:

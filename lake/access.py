@@ -1,11 +1,20 @@
 """Whether the lake can be reached and written, said before any work is done."""
 
 import errno
+import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import duckdb
 
 from lake.errors import AccessDenied, LakeUnavailable, PermanentError, PlatformError, redact
 from lake.layout import Lake
+
+NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist", re.I)
+REFUSED = re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Permission denied|\b40[13]\b|Forbidden")
+PASSING = re.compile(r"error sending request|connect|timed? ?out|reset|broken pipe|dns|\b5\d\d\b|SlowDown", re.I)
 
 
 def check(lake: Lake) -> None:
@@ -18,13 +27,48 @@ def check(lake: Lake) -> None:
 
 def explained(lake: Lake, error: Exception) -> PlatformError:
     """What a storage error means for a person."""
-    text = redact(str(error)).splitlines()[0] if str(error) else type(error).__name__
-    where = f"lake {lake.root}"
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
+    if isinstance(error, PlatformError):
+        return error
+    text, where = str(error), f"lake {lake.root}"
+    if _is_full(error):
         return PermanentError(where, "the disk is full", "free some space and run again; nothing committed is harmed")
-    if isinstance(error, PermissionError) or "Permission denied" in str(error) or "AccessDenied" in str(error):
+    if lake.on_s3 and NO_BUCKET.search(text):
+        return _no_bucket(lake)
+    if "Read-only file system" in text or getattr(error, "errno", None) == errno.EROFS:
+        return AccessDenied(where, "is read-only", "mount it writable, or set LAKE_ROOT elsewhere")
+    if lake.on_s3 and REFUSED.search(text):
+        return _refused(lake)
+    if isinstance(error, PermissionError) or REFUSED.search(text):
         return AccessDenied(where, "no right to write", "give this user the right, or set LAKE_ROOT elsewhere")
-    return LakeUnavailable(where, f"cannot be used ({text})", "see that it is reachable and run again")
+    if lake.on_s3 and PASSING.search(text):
+        return LakeUnavailable(where, "the S3 server does not answer", "start it, or correct AWS_ENDPOINT_URL")
+    first = redact(text).strip().splitlines()[0] if text.strip() else type(error).__name__
+    mend = "mend the cause and run again; nothing committed is harmed"
+    return PermanentError(where, f"cannot be used ({first})", mend)
+
+
+@contextmanager
+def told(lake: Lake) -> Iterator[None]:
+    """Turn what DuckDB raises while it reads `lake` or spills beside it into a PlatformError."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise explained(lake, error) from None
+
+
+def _is_full(error: Exception) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in full or bool(re.search(r"No space left|quota exceeded", str(error)))
+
+
+def _no_bucket(lake: Lake) -> PermanentError:
+    mend = f"create it (aws s3 mb s3://{lake.bucket}), or correct LAKE_ROOT"
+    return PermanentError(f"lake {lake.root}", f"bucket {lake.bucket} does not exist", mend)
+
+
+def _refused(lake: Lake) -> AccessDenied:
+    mend = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+    return AccessDenied(f"lake {lake.root}", "the S3 server refuses these credentials", mend)
 
 
 def _check_folder(root: Path) -> None:
@@ -33,13 +77,9 @@ def _check_folder(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
-    except NotADirectoryError:
+    except (NotADirectoryError, FileExistsError):
         raise PermanentError(f"lake {root}", "is no folder", "set LAKE_ROOT to a folder") from None
     except OSError as error:
-        if error.errno == errno.EROFS:
-            raise AccessDenied(
-                f"lake {root}", "is read-only", "mount it writable, or set LAKE_ROOT elsewhere"
-            ) from None
         raise explained(Lake(str(root)), error) from None
 
 
@@ -58,11 +98,9 @@ def _check_bucket(lake: Lake) -> None:
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in ("404", "NoSuchBucket"):
-            mend = f"create it (`watershed lake init` or aws s3 mb s3://{lake.bucket}), or correct LAKE_ROOT"
-            raise PermanentError(where, f"bucket {lake.bucket} does not exist", mend) from None
+            raise _no_bucket(lake) from None
         if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            mend = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
-            raise AccessDenied(where, "the S3 server refuses these credentials", mend) from None
+            raise _refused(lake) from None
         raise LakeUnavailable(where, f"the S3 server answers {code}", "see its log and run again") from None
     except NoCredentialsError:
         raise AccessDenied(where, "no credentials were found", "set AWS_ACCESS_KEY_ID and its secret") from None

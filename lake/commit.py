@@ -21,12 +21,11 @@ WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group
 
 @dataclass(frozen=True)
 class Committed:
-    """What one commit did: table version, rows and files written, bytes of these files."""
+    """What one commit did: table version, rows and files written."""
 
     version: int
     rows: int
     files: int
-    bytes: int
 
 
 def table(lake: Lake, address: Address) -> DeltaTable | None:
@@ -51,15 +50,25 @@ def state(delta: DeltaTable | None) -> dict[str, Any]:
 
 def states(delta: DeltaTable, since: int) -> list[dict[str, Any]]:
     """The states of all own commits with a version above `since`, oldest first."""
-    entries = [entry for entry in delta.history() if entry["version"] > since and STATE in entry]
-    return [json.loads(entry[STATE]) for entry in reversed(entries)]
+    entries = [entry for entry in delta.history(max(1, delta.version() - since)) if entry["version"] > since]
+    return [json.loads(entry[STATE]) for entry in reversed(entries) if STATE in entry]
 
 
 def append(
-    lake: Lake, address: Address, rows: pa.RecordBatchReader, state: Mapping[str, Any], *, by_day: bool = True
+    lake: Lake,
+    address: Address,
+    rows: pa.RecordBatchReader,
+    state: Mapping[str, Any],
+    *,
+    base: DeltaTable | None,
+    by_day: bool = True,
 ) -> Committed:
-    """Add rows and `state` in one commit. Raises Busy if another process committed to the table in between."""
-    return _write(lake, address, rows, state, table(lake, address), by_day=by_day, mode="append")
+    """Add rows and `state` in one commit.
+
+    `base` is the version that was read to compute `rows`, None if there was no table; if another process has committed
+    since, Busy is raised.
+    """
+    return _write(lake, address, rows, state, base, by_day=by_day, mode="append")
 
 
 def replace(
@@ -85,7 +94,8 @@ def days_predicate(days: Iterable[datetime.date]) -> str:
     # One term a month: a term a day would nest deep enough to overflow the parser on a long backfill.
     months: dict[tuple[str, str], list[str]] = {}
     for day in sorted(set(days)):
-        months.setdefault((f"{day:%Y}", f"{day:%m}"), []).append(f"'{day:%d}'")
+        year, month, number = day.isoformat().split("-")  # four digits for any year, which %Y does not promise
+        months.setdefault((year, month), []).append(f"'{number}'")
     terms = [
         f"(year = '{year}' AND month = '{month}' AND day IN ({', '.join(of_month)}))"
         for (year, month), of_month in months.items()
@@ -139,15 +149,15 @@ def _write(
     except CommitFailedError:
         mend = "wait for the other run to end and run again; nothing is harmed"
         raise Busy(f"lake table {address}", "another process committed at the same time", mend) from None
-    except (DeltaError, OSError) as error:
+    except Exception as error:  # the library raises plain Exceptions too, e.g. for a type that Delta does not have
         if "already exists" in str(error):
             raise Busy(f"lake table {address}", "another process created it at the same time", "run again") from None
         raise explained(lake, error) from None
-    return _committed(lake, address)
+    # A given table has moved on to the new version by itself.
+    return _committed(base or DeltaTable(lake.uri(address), storage_options=lake.storage_options()))
 
 
-def _committed(lake: Lake, address: Address) -> Committed:
-    delta = DeltaTable(lake.uri(address), storage_options=lake.storage_options())
+def _committed(delta: DeltaTable) -> Committed:
     metrics = delta.history(1)[0].get("operationMetrics", {})
-    added = int(metrics.get("num_added_files", 0))
-    return Committed(delta.version(), int(metrics.get("num_added_rows", 0)), added, 0)
+    rows, files = metrics.get("num_added_rows", 0), metrics.get("num_added_files", 0)
+    return Committed(delta.version(), int(rows), int(files))

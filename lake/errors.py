@@ -73,8 +73,8 @@ class BuildFailed(PermanentError):
 
 
 _SECRETS = (
-    (re.compile(r"(\b\w+://[^\s:/@]+):[^\s@]+@"), r"\1:***@"),
-    (re.compile(r"(?i)\b(password|passwd|secret|secret_access_key|token)(\s*[=:]\s*)('[^']*'|\S+)"), r"\1\2***"),
+    (re.compile(r"(\b\w+://[^\s:/@]*):\S+@"), r"\1:***@"),  # up to the last @: a password may hold one
+    (re.compile(r"(?i)(password|passwd|secret|access_key|token)(\s*[=:]\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)"), r"\1\2***"),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from lake import commit, read
+from lake.access import told
 from lake.duck import literal, quoted
 from lake.intake import Subject
 from lake.layout import DAY_COLUMNS, Address, Lake
@@ -28,7 +29,7 @@ def fold(lake: Lake, subject: Subject) -> Folded:
     waiting, state = _waiting(lake, subject, commit.state(base))
     if not waiting:
         return Folded()
-    with read.connect(lake) as connection:
+    with read.connect(lake) as connection, told(lake):
         _latest(connection, lake, subject, waiting)
         if subject.partition is None:
             days: tuple[datetime.date, ...] = ()
@@ -38,7 +39,7 @@ def fold(lake: Lake, subject: Subject) -> Folded:
             days = _touched(connection, lake, subject, base is not None)
             rows = _rewritten(connection, lake, subject, days, base is not None)
             if base is None:
-                done = commit.append(lake, address, rows, state)
+                done = commit.append(lake, address, rows, state, base=None)
             else:
                 done = commit.replace(lake, address, rows, state, base=base, days=days)
     return Folded(len(waiting), done.rows, days)
@@ -51,17 +52,18 @@ def fold_history(lake: Lake, subject: Subject) -> Folded:
     waiting, state = _waiting(lake, subject, commit.state(base))
     if not waiting:
         return Folded()
-    with read.connect(lake) as connection:
+    with read.connect(lake) as connection, told(lake):
         condition = f"_load_id IN ({', '.join(literal(load) for load in waiting)})"
+        names = [quoted(name) for name in (*subject.key, subject.cursor or "_loaded_at")]
         versions = f"SELECT * EXCLUDE ({', '.join(DAY_COLUMNS)}) FROM {read.relation(lake, subject.at('raw'))} AS r"
         query = f"{versions} WHERE {condition}"
         if base is not None:
-            names = [*subject.key, subject.cursor or "_loaded_at", "_op"]
-            same = " AND ".join(f"h.{quoted(name)} = r.{quoted(name)}" for name in names[:-1])
+            same = " AND ".join(f"h.{name} IS NOT DISTINCT FROM r.{name}" for name in names)
             known = f"SELECT 1 FROM {read.relation(lake, address)} AS h WHERE {same} AND (h._op = 'd') = (r._op = 'd')"
             query += f" AND NOT EXISTS ({known})"
+        query += f" QUALIFY row_number() OVER (PARTITION BY {', '.join(names)}, _op = 'd' ORDER BY _loaded_at) = 1"
         rows = connection.execute(query).to_arrow_reader(100_000)
-        done = commit.append(lake, address, rows, state, by_day=False)
+        done = commit.append(lake, address, rows, state, base=base, by_day=False)
     return Folded(len(waiting), done.rows)
 
 

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shape:
-    """A table as the source has it: how each column is read, and whether the source itself keeps the key unique."""
+    """A table as the source has it: how each column is read, and what the source itself makes sure of."""
 
     expressions: Mapping[str, str]
     native_types: Mapping[str, str]
     key_is_enforced: bool
+    cursor_may_be_null: bool = False
 
 
 @dataclass(frozen=True)
 class Window:
-    """Which rows to read: those whose cursor lies in (after, until), or whose event day lies in [first, last]."""
+    """Which rows to read: those whose cursor is above `after`, or whose event day lies in [first, last]."""
 
     after: str | None = None
-    until: datetime.datetime | None = None
     first: datetime.date | None = None
     last: datetime.date | None = None
 
@@ -39,7 +39,7 @@ class Connector(Protocol):
         """The table's columns. Raises SchemaDrift if the table or a declared column is missing."""
 
     def horizon(self) -> datetime.datetime:
-        """The instant (UTC) before which every change is committed and visible."""
+        """The instant (UTC) before which every change is stamped and visible."""
 
     def extent(self, table: Table) -> tuple[datetime.date, datetime.date] | None:
         """The first and last UTC day of a partitioned table at the source."""
