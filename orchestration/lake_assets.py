@@ -140,6 +140,7 @@ def _history(source: Source, table: Table) -> dg.AssetsDefinition:
     )
     def history(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with outcome.explained(context):
+            started = datetime.datetime.now(datetime.UTC)
             lake = layout.from_environment()
             folded = fold_history(lake, load.subject(source, table))
             facts = read.facts(lake, Address("processed", source.name, f"{table.name}_history"))
@@ -149,6 +150,7 @@ def _history(source: Source, table: Table) -> dg.AssetsDefinition:
                 "dagster/row_count": facts.rows if facts else 0,
                 "bytes": facts.bytes if facts else 0,
                 "versions_added": folded.rows_written,
+                "duration_s": round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 3),
             }
         )
 

@@ -2,7 +2,9 @@
 
 import datetime
 import os
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -86,7 +88,7 @@ def _loaded(spec: Spec, hypertable: Hypertable, model: str) -> dg.AssetsDefiniti
         kept = f"{done.rows:,} rows read, {done.changed:,} new or changed, {done.removed:,} removed"
         context.log.info(f"metrics.{hypertable.name}: {kept}")
         return dg.MaterializeResult(
-            metadata={"dagster/row_count": done.rows, "rows_changed": done.changed, "duration_s": done.seconds}
+            metadata={**_held(spec, hypertable), "rows_changed": done.changed, "duration_s": round(done.seconds, 3)}
         )
 
     return loaded
@@ -103,9 +105,12 @@ def _pipeline_runs(spec: Spec) -> dg.AssetsDefinition:
     )
     def pipeline_runs(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with outcome.explained(context):
+            started = clock.now()
             rows = record_run(context.instance, context.run_id)
+            held = _held(spec, spec["pipeline_runs"])
         context.log.info(f"metrics.pipeline_runs: {rows} materializations recorded")
-        return dg.MaterializeResult(metadata={"dagster/row_count": rows})
+        seconds = round((clock.now() - started).total_seconds(), 3)
+        return dg.MaterializeResult(metadata={**held, "rows_recorded": rows, "duration_s": seconds})
 
     return pipeline_runs
 
@@ -121,11 +126,24 @@ def _rollups(spec: Spec) -> dg.AssetsDefinition:
     )
     def rollups(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with outcome.explained(context):
+            started = time.monotonic()
             done = upkeep.run(dsn(), spec, clock.now())
-            notes = _notes(spec)
+            held = state.status(dsn(), spec, clock.now())
         context.log.info(f"roll-ups and retention: {len(done)} things done" if done else "roll-ups: nothing to do")
-        lines = "\n".join(f"- {line}" for line in (*done, *notes)) or "nothing to do"
-        return dg.MaterializeResult(metadata={"done": dg.MetadataValue.md(lines), "actions": len(done)})
+        tables = [it for status in held for it in status.rollups]
+        policies = dict.fromkeys(f"- {status.name}: {policy}" for status in held for policy in status.policies)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": sum(it.rows for it in tables),
+                "bytes": sum(status.bytes for status in held),
+                "duration_s": round(time.monotonic() - started, 3),
+                "tables": dg.MetadataValue.table(
+                    [dg.TableRecord({"roll-up": it.name, "rows": it.rows, "newest": str(it.newest)}) for it in tables]
+                ),
+                "done": dg.MetadataValue.md("\n".join(f"- {line}" for line in done) or "nothing to do"),
+                "policies": dg.MetadataValue.md("\n".join(policies)),
+            }
+        )
 
     return rollups
 
@@ -137,10 +155,15 @@ def _apply(context: dg.AssetExecutionContext, spec: Spec) -> None:
                 context.log.info(str(change))
 
 
-def _notes(spec: Spec) -> list[str]:
-    """What this server's edition does not offer, in sentences."""
-    with connected(dsn()) as connection:
-        return [str(change) for change in state.plan(connection, spec) if change.is_note]
+def _held(spec: Spec, hypertable: Hypertable) -> dict[str, Any]:
+    """What a hypertable holds now, as metadata."""
+    (held,) = state.status(dsn(), spec.model_copy(update={"hypertables": (hypertable,)}), clock.now())
+    return {
+        "dagster/row_count": held.rows,
+        "bytes": held.bytes,
+        "chunks": held.chunks,
+        "newest": held.newest.isoformat() if held.newest else "nothing yet",
+    }
 
 
 def _range(partitions: Sequence[str]) -> str | None:
