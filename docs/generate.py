@@ -1,0 +1,189 @@
+"""Write the blocks of `docs/reference/` that follow from the code; with `--check` only say whether they are up to date.
+
+    python docs/generate.py [--check]
+
+A block stands between `<!-- generated: <name> -->` and `<!-- end -->`; everything else on a page is written by hand.
+The words of a key stand here, its default comes from the models: a key without words is an error, so no page falls
+behind.
+"""
+
+import datetime
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from ingestion import spec as source_spec
+from ingestion.expectations import registry
+from metrics import spec as metrics_spec
+from watershed import cli
+
+PROJECT = Path(__file__).resolve().parents[1]
+REFERENCE = PROJECT / "docs" / "reference"
+BLOCK = re.compile(r"(?<=<!-- generated: )([a-z -]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
+WIDTH = 100  # columns of the terminal on which the help texts are shown
+
+SOURCE: Mapping[str, str] = {
+    "connector": "The kind of source. `postgres` is the only one so far.",
+    "connection": "Name of the environment variable that holds the connection; never the connection itself.",
+    "schema": "Schema of the tables at the source.",
+    "owner": "Who answers for the tables, as the UI shows it: `team:<name>` or an e-mail address.",
+    "description": "One sentence for people.",
+    "first_day": "First day (UTC) that has a partition, unless `WATERSHED_FIRST_DAY` says otherwise.",
+    "freshness_hours": "dbt warns when a partitioned table was not loaded for so many hours.",
+    "statement_timeout_s": "Seconds after which the source ends a query of ours.",
+    "tables": "The tables to be read, one stanza each.",
+}
+TABLE: Mapping[str, str] = {
+    "name": "Name of the table at the source, in the lake, in Dagster and in dbt.",
+    "description": "One sentence that begins with the grain: “One row per …”.",
+    "key": "Columns that tell rows apart. A row with an empty part of the key goes to quarantine; so do all but one of "
+    "several rows with the same key.",
+    "load": "`merge`: read what changed since the last load, by `cursor`. `append`: the same, for rows that never "
+    "change. `replace`: read the whole table each time.",
+    "cursor": "A timestamp that grows with each change of a row; needed unless `load: replace`.",
+    "lookback": "How far behind the cursor to start reading again, for sources that stamp rows late: `PT6H` is six "
+    "hours.",
+    "partition": "`day(column)`: split `processed` by the UTC day of this column, which is Dagster's partition too.",
+    "deletes": "`sweep`: compare all keys at each load, so that deleted rows are noticed. `ignore`: do not.",
+    "history": "Keep every observed version of every row in `<table>_history`; needs a cursor.",
+    "contract": "What happens when the source changes shape, see below.",
+    "drop": "Columns that never leave the source.",
+    "mask": "Columns of which only a salted digest leaves the source: `{email: sha256}`. Equal values have equal "
+    "digests.",
+    "columns": "Per column a `description`, and a `type` only where the source's own would be wrong.",
+    "expect": "Expectations beyond those that follow from the stanza, see below.",
+    "owner": "As of the source, for this table alone.",
+}
+CONTRACT: Mapping[str, str] = {
+    "columns": "`evolve`: a new column at the source is taken in. `freeze`: it stops the load.",
+    "types": "`freeze`: a changed type stops the load.",
+}
+COLUMN: Mapping[str, str] = {
+    "type": "`text` or `decimal(precision, scale)`.",
+    "description": "What it means, and in which unit.",
+}
+HYPERTABLE: Mapping[str, str] = {
+    "name": "Name of the table in schema `metrics`.",
+    "description": "One sentence; becomes the table's comment.",
+    "time": "The column that dates a row; a timestamp with time zone.",
+    "key": "Columns that tell rows apart, the time column among them.",
+    "segment_by": "Columns by which compressed rows are grouped (community edition).",
+    "indexes": "Further indexes, each a list of columns.",
+    "chunk_interval": "Time span of one chunk; a multiple of every roll-up's bucket.",
+    "compress_after": "Age at which chunks are compressed (community edition; the Apache-2 edition says it cannot).",
+    "drop_after": "Age at which rows are dropped, once the roll-ups hold them.",
+    "columns": "Every column.",
+    "rollups": "Sums kept beside the rows, see below.",
+}
+HYPERTABLE_COLUMN: Mapping[str, str] = {
+    "type": "`timestamptz`, `bigint`, `integer`, `double precision`, `boolean`, `text` or `numeric(p,s)`.",
+    "description": "What it means; becomes the column's comment.",
+    "unit": "The unit, in words or as a sign.",
+}
+ROLLUPS: Mapping[str, str] = {
+    "by": "Columns to group by, beside the bucket of time.",
+    "measures": "Per column what is kept: `avg`, `min`, `max`, `sum`, `count`, `count_true`.",
+    "every": "Per bucket (`1m`, `1h`, `1d`, in UTC) how long its rows are kept: `{1h: {drop_after: 400 days}}`.",
+}
+
+
+def main() -> None:
+    """Write the blocks, or with `--check` end with 1 if one is out of date."""
+    stale = {path: text for path, text in pages().items() if path.read_text() != text}
+    names = ", ".join(str(path.relative_to(PROJECT)) for path in stale)
+    if "--check" in sys.argv[1:]:
+        sys.exit(f"{names}: out of date; run `python docs/generate.py`" if stale else 0)
+    for path, text in stale.items():
+        path.write_text(text)
+    sys.stdout.write(f"Written: {names}\n" if stale else "All pages are up to date.\n")
+
+
+def pages() -> dict[Path, str]:
+    """Every page with a block, and what it must hold."""
+    found = {path: path.read_text() for path in sorted(REFERENCE.glob("*.md"))}
+    return {path: BLOCK.sub(_block, text) for path, text in found.items() if BLOCK.search(text)}
+
+
+def commands() -> Iterator[str]:
+    """The help texts of `watershed` and of each of its commands."""
+    group = cli.main
+    settings: dict[str, Any] = {"terminal_width": WIDTH, "max_content_width": WIDTH, **group.context_settings}
+    with click.Context(group, info_name="watershed", **settings) as parent:
+        yield f"## watershed\n\n```text\n{group.get_help(parent).rstrip()}\n```\n"
+        for name in group.list_commands(parent):
+            command = group.get_command(parent, name)
+            if command is None or command.hidden:
+                continue
+            with click.Context(command, info_name=name, parent=parent) as context:
+                yield f"## watershed {name}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
+
+
+def targets() -> list[tuple[str, str]]:
+    """The targets of the Makefile with their words, as `make help` lists them."""
+    text = (PROJECT / "Makefile").read_text()
+    return re.findall(r"^([a-z0-9-]+):.*?## (.*)$", text, re.MULTILINE)
+
+
+def _block(match: re.Match[str]) -> str:
+    name = match[1]
+    if name not in BLOCKS:
+        sys.exit(f"docs/generate.py: no block is called {name!r}; known are: {', '.join(BLOCKS)}")
+    return f"{name}{match[2]}{BLOCKS[name]()}\n"
+
+
+def _make() -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| `make {target}` | {words} |" for target, words in targets())])
+
+
+def _keys(model: type[BaseModel], words: Mapping[str, str], *left_out: str) -> Callable[[], str]:
+    """A Markdown table of a model's keys; ends the program if a key has no words or words have no key."""
+
+    def table() -> str:
+        fields = {field.alias or name: field for name, field in model.model_fields.items() if name not in left_out}
+        if wrong := fields.keys() ^ words.keys():
+            sys.exit(f"docs/generate.py, {model.__name__}: words and keys differ in {', '.join(sorted(wrong))}")
+        lines = [f"| `{name}` | {_default(field.default)} | {words[name]} |" for name, field in fields.items()]
+        return "\n".join(["| key | default | meaning |", "|---|---|---|", *lines])
+
+    return table
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "**required**"
+    if value in (None, "", (), {}) or value == datetime.timedelta() or isinstance(value, BaseModel):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _expectations() -> str:
+    lines = ["| expectation | must have | may have |", "|---|---|---|"]
+    for name, kind in registry.KINDS.items():
+        must = [f"`{key}`" for key in sorted(kind.required)] + (["one of the bounds"] if kind.one_of else [])
+        may = [f"`{key}`" for key in sorted(kind.optional - {"mostly", "row_condition"})]
+        lines.append(f"| `{name}` | {', '.join(must)} | {', '.join(may)} |")
+    return "\n".join(lines)
+
+
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    "commands": lambda: "\n".join(commands()),
+    "make": _make,
+    "source": _keys(source_spec.Source, SOURCE, "name"),
+    "table": _keys(source_spec.Table, TABLE),
+    "contract": _keys(source_spec.Contract, CONTRACT),
+    "column": _keys(source_spec.Column, COLUMN),
+    "expectations": _expectations,
+    "hypertable": _keys(metrics_spec.Hypertable, HYPERTABLE),
+    "hypertable column": _keys(metrics_spec.Column, HYPERTABLE_COLUMN),
+    "rollups": _keys(metrics_spec.Rollups, ROLLUPS),
+}
+
+
+if __name__ == "__main__":
+    main()
