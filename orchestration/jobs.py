@@ -4,12 +4,10 @@ import datetime
 import json
 import os
 import urllib.request
-from contextlib import suppress
 from typing import Any
 
 import dagster as dg
 
-from lake.errors import PlatformError
 from orchestration import metric_assets
 from orchestration.burial import bury_the_dead
 
@@ -97,8 +95,7 @@ def sensors() -> list[dg.SensorDefinition]:
                 message = failure.user_failure_data.description
         context.log.error(f"run {run.run_id} of {run.job_name} failed: {message}")
         post({"event": "run_failed", "job": run.job_name, "run_id": run.run_id, "message": message})
-        with suppress(PlatformError):  # what it did before it failed; no alert about an alert
-            metric_assets.record_run(context.instance, run.run_id)
+        metric_assets.close_books(context.instance, run.run_id)
 
     @dg.run_status_sensor(
         name="record_runs",
@@ -107,7 +104,7 @@ def sensors() -> list[dg.SensorDefinition]:
         description="Writes one row for each asset of an ended run to metrics.pipeline_runs.",
     )
     def record_runs(context: dg.RunStatusSensorContext) -> None:
-        metric_assets.record_run(context.instance, context.dagster_run.run_id)
+        metric_assets.close_books(context.instance, context.dagster_run.run_id)
 
     @dg.sensor(
         name="bury_killed_runs",

@@ -2,7 +2,6 @@
 
 import datetime
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ import dagster as dg
 from ingestion import load
 from ingestion.spec import sources
 from lake import access, layout
-from lake.errors import PlatformError, redact
+from lake.errors import redact
 from orchestration import days, jobs, metric_assets
 from orchestration.burial import PID_TAG, bury_the_dead
 from orchestration.definitions import defs
@@ -70,9 +69,7 @@ def run(*, allow_shrink: bool = False) -> Outcome:
         )
     )
     seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
-    # Once more, for what followed that table's own step, and for a run that failed before it came to it.
-    with suppress(PlatformError):
-        metric_assets.record_run(instance, result.run_id)
+    metric_assets.close_books(instance, result.run_id)
     return _outcome(result, seconds)
 
 

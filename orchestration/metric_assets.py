@@ -4,11 +4,12 @@ import datetime
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
 
-from lake.errors import SpecError
+from lake.errors import PlatformError, SpecError
 from metrics import load, record, state, upkeep
 from metrics.server import connected
 from metrics.spec import Hypertable, Spec, read
@@ -42,6 +43,16 @@ def record_run(instance: dg.DagsterInstance, run_id: str) -> int:
     rows = runs_of(instance, run_id)
     record.runs(dsn(), rows, now=datetime.datetime.now(datetime.UTC))
     return len(rows)
+
+
+def close_books(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Record all that an ended run has materialized, also after its own step for that, and sum it up in the roll-ups.
+
+    Does nothing if the metrics store cannot be reached or was never set up: the run's own steps have told of that.
+    """
+    with suppress(PlatformError):
+        record_run(instance, run_id)
+        upkeep.run(dsn(), read(), clock.now())
 
 
 def runs_of(instance: dg.DagsterInstance, run_id: str) -> list[record.Run]:

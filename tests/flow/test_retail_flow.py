@@ -201,7 +201,8 @@ def test_the_status_shows_every_table_warehouse_and_hypertable_on_one_screen(thi
     for table in FIGURES:
         (rows,) = site.source(f"select count(*) from {table}")[0]
         assert re.search(rf"shop\.{table} +{rows:,} ", said.out), said.out
-    assert "Warehouse: version 3" in said.out
+    assert "Warehouse version 3, published" in said.out
+    assert "waiting, the oldest" not in said.out
     assert re.search(r"metrics\.sensor_readings +[\d,]+ +20", said.out)
     assert len(said.out.splitlines()) < 45
 
