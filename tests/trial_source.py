@@ -64,7 +64,7 @@ class Trial:
     def orders(self, count: int, day: str = "2026-01-05", first: int = 1) -> None:
         """Insert `count` orders of one day in one statement."""
         self.sql(
-            "insert into orders (order_id, amount, ordered_at) select n, n, %s from generate_series(%s::bigint, %s::bigint) n",
+            "insert into orders (order_id, amount, ordered_at) select n, n, %s from generate_series(%s, %s::bigint) n",
             [f"{day} 12:00:00+00", first, first + count - 1],
         )
 

@@ -1,0 +1,66 @@
+"""Histories: every observed version of a key, once."""
+
+import pytest
+from trial_source import Trial
+
+from ingestion import load
+from lake.fold import fold_history
+
+
+@pytest.fixture(autouse=True)
+def _history(trial: Trial) -> None:
+    trial.declare(history=True, partition=None)
+
+
+def _versions(trial: Trial, columns: str = "order_id, amount, _op") -> list[tuple[object, ...]]:
+    return trial.rows(columns, suffix="_history")
+
+
+def test_every_version_is_kept_once(trial: Trial) -> None:
+    trial.orders(3)
+    trial.run()
+    for amount in (50, 60):
+        trial.sql("update orders set amount = %s, updated_at = clock_timestamp() where order_id = 2", [amount])
+        trial.run()
+    assert _versions(trial) == [(1, 1, "i"), (2, 2, "i"), (2, 50, "u"), (2, 60, "u"), (3, 3, "i")]
+    trial.assert_same()
+
+
+def test_versions_that_waited_are_all_folded_at_once(trial: Trial) -> None:
+    trial.orders(1)
+    trial.load()
+    for amount in (50, 60):
+        trial.sql("update orders set amount = %s, updated_at = clock_timestamp()", [amount])
+        trial.load()
+    trial.fold()
+    assert _versions(trial, "amount, _op") == [(1, "i"), (50, "u"), (60, "u")]
+
+
+def test_folding_again_adds_nothing(trial: Trial) -> None:
+    trial.orders(3)
+    trial.run()
+    before = trial.version(suffix="_history")
+    assert fold_history(trial.lake, load.subject(trial.source, trial.table)).loads == 0
+    trial.run()
+    assert trial.version(suffix="_history") == before
+
+
+def test_a_deletion_is_a_version_with_the_key_and_the_time(trial: Trial) -> None:
+    trial.orders(3)
+    trial.run()
+    trial.sql("delete from orders where order_id = 2")
+    trial.run()
+    (row,) = trial.rows("order_id, amount, updated_at = _loaded_at", suffix="_history", where="_op = 'd'")
+    assert row == (2, None, True)
+    trial.run()
+    assert len(_versions(trial)) == 4
+
+
+def test_all_rows_of_the_table_are_in_its_history(trial: Trial) -> None:
+    trial.orders(5)
+    trial.run()
+    trial.sql("update orders set amount = 7, updated_at = clock_timestamp() where order_id < 3")
+    trial.orders(2, first=20)
+    trial.run()
+    columns = "order_id, amount, updated_at"
+    assert set(trial.rows(columns)) <= set(_versions(trial, columns))
