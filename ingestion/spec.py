@@ -139,7 +139,7 @@ class Source(Declared):
         for table in self.tables:
             if table.name == name:
                 return table
-        raise SpecError(self.name, f"no table {name!r} is declared", _did_you_mean(name, [t.name for t in self.tables]))
+        raise SpecError(self.name, f'no table "{name}" is declared', _did_you_mean(name, [t.name for t in self.tables]))
 
 
 def sources(folder: Path = SOURCES) -> tuple[Source, ...]:

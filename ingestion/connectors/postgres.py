@@ -92,7 +92,7 @@ class Postgres:
             self.session = psycopg.connect(self._address(), autocommit=True)
             self.session.execute("set default_transaction_read_only = on")
         except psycopg.ProgrammingError:  # its text may quote the password
-            mend = "write postgresql://user:password@host:port/database, special characters as %XX"
+            mend = "write postgresql://user@host:port/database, special characters in a password as %XX"
             raise SpecError(f"source {source.name}", f"{source.connection} is no connection URI", mend) from None
         except psycopg.Error as error:
             raise explained(source, error) from None
