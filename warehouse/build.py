@@ -21,12 +21,13 @@ from warehouse.report import BuildReport, NodeResult, Progress
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view of the build: rows, and (name, DuckDB type) of each column."""
+    """A table or view of the build: rows, bytes (0 for a view), and (name, DuckDB type) of each column."""
 
     schema: str
     name: str
     kind: str
     rows: int
+    bytes: int
     columns: tuple[tuple[str, str], ...]
 
 
@@ -55,8 +56,8 @@ def run(
         outcome = runner.invoke(place, _command(select, exclude, full_refresh, unit_tests), _listener(on_progress))
         if outcome.result is None:
             raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
-        rows = table_rows(place.build)
-        results = tuple(_result(result, rows) for result in outcome.result.results)
+        built = {f"{it.schema}.{it.name}": it for it in _relations(place.build)}
+        results = tuple(_result(result, built) for result in outcome.result.results)
         proof.record(place, before, results)
     report = BuildReport(results, time.monotonic() - began, note)
     if must_pass and not report.is_ok:
@@ -126,8 +127,10 @@ def _listener(on_progress: Callable[[Progress], None] | None) -> Callable[[runne
     return listen
 
 
-def _result(result: Any, rows: dict[str, int]) -> NodeResult:
+def _result(result: Any, built: dict[str, Relation]) -> NodeResult:
     node = result.node
+    is_built = str(node.resource_type) in ("model", "seed")
+    relation = built.get(f"{node.schema}.{node.name}") if is_built else None
     return NodeResult(
         unique_id=node.unique_id,
         name=node.name,
@@ -136,7 +139,8 @@ def _result(result: Any, rows: dict[str, int]) -> NodeResult:
         seconds=float(result.execution_time),
         message=runner.one_line(result.message or ""),
         failures=result.failures,
-        rows=rows.get(f"{node.schema}.{node.name}") if str(node.resource_type) in ("model", "seed") else None,
+        rows=relation.rows if relation else None,
+        bytes=relation.bytes if relation else None,
     )
 
 
@@ -154,10 +158,22 @@ def _relations(path: Path) -> list[Relation]:
             """
         ).fetchall()
         counts = _counts(connection, [(schema, name) for schema, name, *_ in found])
+        sizes = [_bytes(connection, schema, name) if kind == "BASE TABLE" else 0 for schema, name, kind, _ in found]
     return [
-        Relation(schema, name, kind, count, tuple(map(tuple, columns)))
-        for (schema, name, kind, columns), count in zip(found, counts, strict=True)
+        Relation(schema, name, kind, count, size, tuple(map(tuple, columns)))
+        for (schema, name, kind, columns), count, size in zip(found, counts, sizes, strict=True)
     ]
+
+
+def _bytes(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> int:
+    # Small tables share blocks, which then count for each of them.
+    table = duck.literal(f"{duck.quoted(schema)}.{duck.quoted(name)}")
+    query = f"""
+        select count(distinct block_id) * (select block_size from pragma_database_size() limit 1)
+        from pragma_storage_info({table}) where persistent
+    """
+    row = connection.execute(query).fetchone()
+    return int(row[0] or 0) if row else 0
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, names: list[tuple[str, str]]) -> list[int]:

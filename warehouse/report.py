@@ -25,7 +25,8 @@ class NodeResult:
     """What one dbt node did.
 
     `kind` is model, seed, test or unit_test; `status` is dbt's (success, pass, warn, fail, error, skipped);
-    `failures` counts the rows a test found; `rows` are those of the table built (None for views and tests).
+    `failures` counts the rows a test found; `rows` and `bytes` are those of the model or seed (None for tests; a view
+    has 0 bytes).
     """
 
     unique_id: str
@@ -36,6 +37,7 @@ class NodeResult:
     message: str
     failures: int | None
     rows: int | None
+    bytes: int | None
 
     @property
     def is_ok(self) -> bool:
