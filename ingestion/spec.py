@@ -2,6 +2,7 @@
 
 import datetime
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -142,8 +143,12 @@ class Source(Declared):
         raise SpecError(self.name, f'no table "{name}" is declared', _did_you_mean(name, [t.name for t in self.tables]))
 
 
-def sources(folder: Path = SOURCES) -> tuple[Source, ...]:
-    """All sources declared in `folder`, by name. Raises SpecError naming file, table and key."""
+def sources(folder: Path | None = None) -> tuple[Source, ...]:
+    """All sources declared in `folder` (or WATERSHED_SOURCES, or this package's own), by name.
+
+    Raises SpecError naming file, table and key.
+    """
+    folder = folder or Path(os.environ.get("WATERSHED_SOURCES") or SOURCES)
     return tuple(source(path) for path in sorted(folder.glob("*.yml")))
 
 

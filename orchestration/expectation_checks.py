@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from ingestion.expectations.evaluate import evaluate
+from ingestion.expectations.result import Result
 from ingestion.expectations.sentences import sentence
 from ingestion.expectations.store import store
 from ingestion.expectations.suite import Suite, suite_for
@@ -43,13 +44,13 @@ def results(
     checked = []
     for (name, _), result in zip(_names(suite), measured.results, strict=True):
         if not result.success:
-            context.log.error(sentence(result))
+            context.log.error(_told(source, result))
         checked.append(
             dg.AssetCheckResult(
                 passed=result.success,
                 check_name=name,
                 severity=SEVERITY.get(result.expectation.severity, dg.AssetCheckSeverity.WARN),
-                description=None if result.success else sentence(result),
+                description=None if result.success else _told(source, result),
                 metadata={
                     name: result.result[name]
                     for name in ("element_count", "unexpected_count")
@@ -58,6 +59,11 @@ def results(
             )
         )
     return checked
+
+
+def _told(source: Source, result: Result) -> str:
+    rules = f"ingestion/sources/{source.name}.yml"
+    return f"{sentence(result)}; correct the rows at the source, or what {rules} expects of them"
 
 
 def _names(suite: Suite) -> list[tuple[str, str]]:

@@ -57,8 +57,7 @@ def _raw(source: Source, table: Table) -> dg.AssetsDefinition:
         context.log.info(loaded.sentence)
         taken = loaded.taken
         if taken.quarantined:
-            reasons = "; ".join(f"{count:,} rows: {reason}" for reason, count in taken.reasons.items())
-            context.log.error(f"{loaded.subject}: {reasons}; they are in quarantine/{source.name}/{table.name}")
+            context.log.error(_quarantined(loaded))
         yield dg.MaterializeResult(
             metadata={
                 "dagster/row_count": facts.rows if facts else 0,
@@ -77,12 +76,21 @@ def _raw(source: Source, table: Table) -> dg.AssetsDefinition:
                 dg.AssetCheckResult(
                     passed=not taken.quarantined,
                     check_name="nothing_quarantined",
+                    description=_quarantined(loaded) if taken.quarantined else None,
                     metadata={"rows_quarantined": taken.quarantined, "reasons": dict(taken.reasons)},
                 )
             ],
         )
 
     return raw
+
+
+def _quarantined(loaded: load.Loaded) -> str:
+    """E.g. `shop.orders: 2 rows are set aside (order_id (key) is NULL: 2); they are in quarantine/shop/orders …`."""
+    taken, where = loaded.taken, loaded.subject.at("quarantine")
+    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in taken.reasons.items())
+    what = f"{taken.quarantined:,} row{'s' if taken.quarantined > 1 else ''} set aside ({reasons})"
+    return f"{loaded.subject}: {what}; correct them at the source, they are kept in {where}"
 
 
 def _processed(source: Source, table: Table) -> dg.AssetsDefinition:

@@ -27,13 +27,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did: steps, checks passed and failed, what failed in sentences, and each asset's metadata."""
+    """What a run did: steps, checks passed and failed, what failed in sentences, and each asset's metadata.
+
+    Tests of dbt that failed are counted in `checks_failed` and named by the build's own sentence in `failures`.
+    """
 
     run_id: str
     is_ok: bool
     seconds: float
     steps: tuple[Step, ...] = ()
     checks_passed: int = 0
+    checks_failed: int = 0
     failed_checks: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     assets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -85,12 +89,11 @@ def _tags(spans: list[tuple[datetime.date, datetime.date]]) -> dict[str, str]:
 
 
 def _outcome(result: dg.ExecuteInProcessResult, seconds: float) -> Outcome:
-    steps, assets, failures, failed = [], {}, [], []
-    passed = 0
+    steps, assets, failures, broken = [], {}, [], []
+    checks = []
     for event in result.all_events:
-        key = event.step_key or ""
         if event.is_step_success:
-            steps.append(Step(key, True, event.step_success_data.duration_ms / 1000))
+            steps.append(Step(event.step_key or "", True, event.step_success_data.duration_ms / 1000))
         elif event.is_step_failure:
             failures.append(_sentence(event))
         elif event.is_step_materialization and event.asset_key:
@@ -98,11 +101,24 @@ def _outcome(result: dg.ExecuteInProcessResult, seconds: float) -> Outcome:
             assets[event.asset_key.to_user_string()] = {name: value.value for name, value in metadata.items()}
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
-            if check.passed:
-                passed += 1
-            elif check.severity == dg.AssetCheckSeverity.ERROR:
-                failed.append(f"{check.asset_key.to_user_string()}: {check.description or check.check_name}")
-    return Outcome(result.run_id, result.success, seconds, tuple(steps), passed, tuple(failed), tuple(failures), assets)
+            checks.append(check)
+            if _has_failed(check) and event.step_key != "dbt":
+                broken.append(check.description or f"{check.asset_key.to_user_string()}: {check.check_name} failed")
+    return Outcome(
+        run_id=result.run_id,
+        is_ok=result.success,
+        seconds=seconds,
+        steps=tuple(steps),
+        checks_passed=sum(check.passed for check in checks),
+        checks_failed=sum(map(_has_failed, checks)),
+        failed_checks=tuple(broken),
+        failures=tuple(dict.fromkeys(failures)),  # seven tables of one source that is down are one sentence
+        assets=assets,
+    )
+
+
+def _has_failed(check: dg.AssetCheckEvaluation) -> bool:
+    return not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
 
 
 def _sentence(event: dg.DagsterEvent) -> str:

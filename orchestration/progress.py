@@ -26,6 +26,8 @@ class _Terminal(logging.Handler):
         step = meta.get("step_key") or ""
         event = meta.get("dagster_event")
         if event is None:
+            if record.levelno >= logging.ERROR:
+                return  # the report tells each error once
             if record.levelno >= logging.WARNING and "Not executing" not in record.getMessage():
                 self._tell(f"        !  {meta.get('orig_message', record.getMessage())}")
             elif step:

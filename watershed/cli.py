@@ -86,7 +86,8 @@ def run(shop: str, scale: float, seed: int, data: Path | None, trade: bool, allo
     if not outcome.is_ok:
         raise click.exceptions.Exit(1)
     if outcome.failed_checks:
-        raise click.ClickException(f"{len(outcome.failed_checks)} checks failed (see above)")
+        failed = len(outcome.failed_checks)
+        raise click.ClickException(f"{failed} check{'s' if failed > 1 else ''} failed (see above)")
 
 
 @main.command()

@@ -21,7 +21,7 @@ def after_run(console: Console, outcome: Outcome, shop: str) -> None:
     console.print()
     console.print(_loaded(outcome))
     console.print(_stages(outcome))
-    total = outcome.checks_passed + len(outcome.failed_checks)
+    total = outcome.checks_passed + outcome.checks_failed
     console.print(f"Checks: {outcome.checks_passed} of {total} passed.")
     for sentence in outcome.failed_checks:
         console.print(f"[red]failed[/red]  {sentence}", soft_wrap=True)
