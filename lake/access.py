@@ -58,7 +58,9 @@ def told(lake: Lake) -> Iterator[None]:
 
 def _is_full(error: Exception) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return getattr(error, "errno", None) in full or bool(re.search(r"No space left|quota exceeded", str(error)))
+    return getattr(error, "errno", None) in full or bool(
+        re.search(r"No space left|quota exceeded|File too large", str(error))
+    )
 
 
 def _no_bucket(lake: Lake) -> PermanentError:
@@ -89,7 +91,10 @@ def _check_bucket(lake: Lake) -> None:
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     where = f"lake {lake.root}"
-    client = boto3.client("s3", config=Config(connect_timeout=5, read_timeout=15, retries={"max_attempts": 2}))
+    # A session of its own: the default one keeps the credentials that it found first.
+    client = boto3.session.Session().client(
+        "s3", config=Config(connect_timeout=5, read_timeout=15, retries={"max_attempts": 2})
+    )
     key = "/".join(part for part in (lake.prefix, f".probe-{uuid.uuid4().hex}") if part)
     try:
         client.head_bucket(Bucket=lake.bucket)

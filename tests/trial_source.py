@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+import pytest
 
 from ingestion import load
 from ingestion.load import Loaded
@@ -15,6 +16,8 @@ from lake import commit, read
 from lake.fold import Folded, fold, fold_history
 from lake.layout import Address, Lake
 
+# For a behaviour that does not depend on where the lake is: a test on S3 takes twenty times as long.
+on_folder = pytest.mark.parametrize("lake_root", ["folder"], indirect=True)
 VARIABLE = "TRIAL_DSN"
 SALT = "a long and random text for tests"
 ORDERS = """create table orders (

@@ -1,7 +1,7 @@
 """Days: loading one again repairs it, and a row is in one day only."""
 
 import pytest
-from trial_source import Trial
+from trial_source import Trial, on_folder
 
 from lake import commit, read
 from lake.errors import TruncatedLoad
@@ -35,6 +35,7 @@ def test_a_day_loaded_twice_changes_nothing_the_second_time(trial: Trial) -> Non
     assert trial.versions() == before
 
 
+@on_folder
 def test_a_table_may_begin_with_one_day(trial: Trial) -> None:
     trial.orders(5, day="2026-01-05")
     trial.orders(5, day="2026-01-06", first=6)
@@ -44,6 +45,7 @@ def test_a_table_may_begin_with_one_day(trial: Trial) -> None:
     trial.assert_same()
 
 
+@on_folder
 def test_loading_a_day_leaves_the_cursor_where_it_was(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -56,6 +58,7 @@ def test_loading_a_day_leaves_the_cursor_where_it_was(trial: Trial) -> None:
     trial.assert_same()
 
 
+@on_folder
 def test_a_row_deleted_at_the_source_leaves_its_day_with_the_reload(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -76,6 +79,7 @@ def test_a_day_that_became_empty_is_empty(trial: Trial) -> None:
     assert [(str(day), count) for day, count in facts.rows_per_day.items()] == [("2026-01-06", 300)]
 
 
+@on_folder
 def test_a_day_without_rows_on_either_side_commits_nothing(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -84,6 +88,7 @@ def test_a_day_without_rows_on_either_side_commits_nothing(trial: Trial) -> None
     assert trial.versions() == before
 
 
+@on_folder
 def test_a_day_is_not_reloaded_from_a_source_that_was_truncated(trial: Trial) -> None:
     trial.orders(30)
     trial.run()
@@ -93,6 +98,7 @@ def test_a_day_is_not_reloaded_from_a_source_that_was_truncated(trial: Trial) ->
     assert len(trial.rows("order_id")) == 30
 
 
+@on_folder
 def test_a_day_purged_at_the_source_stays_where_deletions_are_ignored(trial: Trial) -> None:
     trial.declare(deletes="ignore", load="append")
     trial.orders(30)
@@ -111,6 +117,7 @@ def test_a_row_that_moves_to_another_day_leaves_no_twin(trial: Trial) -> None:
     assert trial.rows("order_id", where="day = '09'") == [(3,)]
 
 
+@on_folder
 def test_a_row_that_moved_unseen_is_not_lost_when_its_old_day_is_loaded_again(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -121,6 +128,7 @@ def test_a_row_that_moved_unseen_is_not_lost_when_its_old_day_is_loaded_again(tr
     trial.assert_same()
 
 
+@on_folder
 def test_days_are_days_of_utc(trial: Trial) -> None:
     trial.order(1, ordered_at="2026-01-05 23:30:00-05")
     trial.order(2, ordered_at="2026-01-06 00:30:00+03")
@@ -129,6 +137,7 @@ def test_days_are_days_of_utc(trial: Trial) -> None:
     assert trial.reload("2026-01-06").taken.rows_read == 1
 
 
+@on_folder
 def test_a_table_may_be_partitioned_by_a_date(trial: Trial) -> None:
     trial.sql("alter table orders alter ordered_at type date")
     trial.orders(5, day="2026-01-05")
@@ -139,6 +148,7 @@ def test_a_table_may_be_partitioned_by_a_date(trial: Trial) -> None:
     assert trial.rows("DISTINCT day", where="amount = 500") == [("06",)]
 
 
+@on_folder
 def test_days_before_the_year_1000_are_days_too(trial: Trial) -> None:
     trial.orders(5, day="0026-01-05")
     trial.run()

@@ -1,7 +1,7 @@
 """Histories: every observed version of a key, once."""
 
 import pytest
-from trial_source import Trial
+from trial_source import Trial, on_folder
 
 from ingestion import load
 from lake.fold import fold_history
@@ -26,6 +26,7 @@ def test_every_version_is_kept_once(trial: Trial) -> None:
     trial.assert_same()
 
 
+@on_folder
 def test_versions_that_waited_are_all_folded_at_once(trial: Trial) -> None:
     trial.orders(1)
     trial.load()
@@ -36,6 +37,7 @@ def test_versions_that_waited_are_all_folded_at_once(trial: Trial) -> None:
     assert _versions(trial, "amount, _op") == [(1, "i"), (50, "u"), (60, "u")]
 
 
+@on_folder
 def test_folding_again_adds_nothing(trial: Trial) -> None:
     trial.orders(3)
     trial.run()
@@ -56,6 +58,7 @@ def test_a_deletion_is_a_version_with_the_key_and_the_time(trial: Trial) -> None
     assert len(_versions(trial)) == 4
 
 
+@on_folder
 def test_all_rows_of_the_table_are_in_its_history(trial: Trial) -> None:
     trial.orders(5)
     trial.run()

@@ -1,6 +1,6 @@
 """What a load brings: everything at first, then what changed, each row once."""
 
-from trial_source import Trial
+from trial_source import Trial, on_folder
 
 from ingestion import load
 from lake import commit
@@ -32,6 +32,7 @@ def test_only_changed_rows_are_read(trial: Trial) -> None:
     trial.assert_same()
 
 
+@on_folder
 def test_the_sentence_says_what_happened(trial: Trial) -> None:
     trial.orders(30)
     trial.run()
@@ -52,6 +53,7 @@ def test_deleted_rows_leave_with_the_next_load(trial: Trial) -> None:
     assert trial.rows("order_id", zone="raw", where="_op = 'd'") == [(3,), (31,)]
 
 
+@on_folder
 def test_deletions_are_ignored_where_the_declaration_says_so(trial: Trial) -> None:
     trial.declare(deletes="ignore")
     trial.orders(30)
@@ -61,6 +63,7 @@ def test_deletions_are_ignored_where_the_declaration_says_so(trial: Trial) -> No
     assert len(trial.rows("order_id")) == 30
 
 
+@on_folder
 def test_a_key_that_comes_back_after_its_deletion_is_there_again(trial: Trial) -> None:
     trial.orders(30)
     trial.run()
@@ -83,6 +86,7 @@ def test_several_loads_wait_for_one_fold(trial: Trial) -> None:
     assert trial.rows("amount", where="order_id = 5")[0][0] == 2
 
 
+@on_folder
 def test_rows_with_an_old_day_and_a_new_cursor_are_brought(trial: Trial) -> None:
     trial.orders(30)
     trial.run()
@@ -92,6 +96,7 @@ def test_rows_with_an_old_day_and_a_new_cursor_are_brought(trial: Trial) -> None
     trial.assert_same()
 
 
+@on_folder
 def test_a_lookback_reads_rows_stamped_before_the_last_cursor(trial: Trial) -> None:
     trial.orders(30)
     trial.run()
@@ -106,6 +111,7 @@ def test_a_lookback_reads_rows_stamped_before_the_last_cursor(trial: Trial) -> N
     assert trial.versions() == before
 
 
+@on_folder
 def test_a_row_without_a_cursor_value_is_not_lost(trial: Trial) -> None:
     trial.sql("alter table orders alter updated_at drop not null")
     trial.orders(30)
@@ -118,6 +124,7 @@ def test_a_row_without_a_cursor_value_is_not_lost(trial: Trial) -> None:
     assert trial.versions() == before
 
 
+@on_folder
 def test_a_row_stamped_in_the_future_is_brought_at_once_and_its_changes_too(trial: Trial) -> None:
     trial.orders(30)
     trial.run()
@@ -167,6 +174,7 @@ def test_the_state_belongs_to_the_commit_of_its_rows(trial: Trial) -> None:
     assert state["cursor"] == newest.isoformat()
 
 
+@on_folder
 def test_the_span_goes_from_the_lakes_newest_day_to_the_sources(trial: Trial) -> None:
     assert load.span(trial.lake, trial.source) is None
     trial.orders(3, day="2026-01-05")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from trial_source import SALT, Trial
+from trial_source import SALT, Trial, on_folder
 
 from lake.errors import SpecError
 
@@ -45,6 +45,7 @@ def test_masked_and_dropped_values_are_nowhere_in_the_lake(trial: Trial) -> None
         assert b"card_number" not in content, name
 
 
+@on_folder
 def test_the_planted_values_are_found_where_nothing_protects_them(trial: Trial) -> None:
     _plant(trial)
     trial.run()
@@ -53,6 +54,7 @@ def test_the_planted_values_are_found_where_nothing_protects_them(trial: Trial) 
     assert any(CARD.encode() in content for content in files)
 
 
+@on_folder
 def test_a_masked_value_is_the_salted_hash_and_null_stays_null(trial: Trial) -> None:
     trial.declare(mask={"customer_email": "sha256"})
     trial.order(1, customer_email=EMAIL)
@@ -62,6 +64,7 @@ def test_a_masked_value_is_the_salted_hash_and_null_stays_null(trial: Trial) -> 
     assert trial.rows("order_id, customer_email") == [(1, hashed), (2, None)]
 
 
+@on_folder
 def test_a_masked_key_is_compared_masked(trial: Trial) -> None:
     trial.declare(mask={"order_id": "sha256"})
     trial.orders(30)
@@ -73,6 +76,7 @@ def test_a_masked_key_is_compared_masked(trial: Trial) -> None:
     assert len(trial.rows()) == 29
 
 
+@on_folder
 def test_without_a_salt_nothing_is_loaded(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WATERSHED_MASK_SALT")
     trial.declare(mask={"customer_email": "sha256"})

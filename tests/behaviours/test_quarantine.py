@@ -1,7 +1,7 @@
 """Rows that break the contract go to quarantine with the reason; the others go on."""
 
 import pytest
-from trial_source import Trial
+from trial_source import Trial, on_folder
 
 LOOSE = """create table orders (order_id bigint, customer_email text, amount numeric(12, 2),
     ordered_at timestamptz, updated_at timestamptz default clock_timestamp())"""
@@ -23,6 +23,7 @@ def test_a_row_without_its_key_is_set_aside(trial: Trial) -> None:
     assert len(trial.rows()) == 5
 
 
+@on_folder
 def test_of_rows_with_one_key_the_latest_goes_on(trial: Trial) -> None:
     trial.orders(5)
     trial.order(2, amount=20, updated_at="2027-01-01")
@@ -34,6 +35,7 @@ def test_of_rows_with_one_key_the_latest_goes_on(trial: Trial) -> None:
     assert trial.rows("order_id, amount", zone="quarantine") == [(2, 2), (2, 30)]
 
 
+@on_folder
 def test_a_twin_that_comes_with_a_later_load_takes_the_place(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -43,6 +45,7 @@ def test_a_twin_that_comes_with_a_later_load_takes_the_place(trial: Trial) -> No
     assert trial.rows("amount", where="order_id = 2") == [(20,)]
 
 
+@on_folder
 def test_rows_that_are_equal_in_all_columns_count_once(trial: Trial) -> None:
     for _ in range(3):
         trial.order(1, updated_at="2026-01-06")
@@ -50,6 +53,7 @@ def test_rows_that_are_equal_in_all_columns_count_once(trial: Trial) -> None:
     assert len(trial.rows()) == 1
 
 
+@on_folder
 def test_a_row_without_a_day_is_set_aside(trial: Trial) -> None:
     trial.orders(5)
     trial.order(6, ordered_at=None)
@@ -60,6 +64,7 @@ def test_a_row_without_a_day_is_set_aside(trial: Trial) -> None:
     assert trial.rows("order_id", zone="quarantine") == [(6,), (7,), (8,)]
 
 
+@on_folder
 def test_a_row_that_loses_its_day_keeps_its_last_good_version(trial: Trial) -> None:
     trial.declare(load="replace")
     trial.orders(5)
@@ -84,6 +89,7 @@ def test_a_table_read_whole_is_quarantined_once_and_reported_each_time(trial: Tr
     assert len(trial.rows(zone="quarantine")) == 3
 
 
+@on_folder
 def test_a_table_of_bad_rows_only_is_an_empty_table(trial: Trial) -> None:
     trial.sql("insert into orders (amount, ordered_at) values (1, '2026-01-05'), (2, '2026-01-05')")
     assert trial.run().taken.quarantined == 2

@@ -1,7 +1,7 @@
 """Columns and tables that come, go and change at the source."""
 
 import pytest
-from trial_source import Trial
+from trial_source import Trial, on_folder
 
 from lake.errors import SchemaDrift, SpecError, TruncatedLoad
 
@@ -28,6 +28,7 @@ def test_a_new_column_is_null_in_old_rows(trial: Trial) -> None:
     trial.assert_same("order_id, amount, note")
 
 
+@on_folder
 def test_a_new_column_with_values_arrives_when_its_day_is_loaded_again(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -36,6 +37,7 @@ def test_a_new_column_with_values_arrives_when_its_day_is_loaded_again(trial: Tr
     trial.assert_same("order_id, note")
 
 
+@on_folder
 def test_a_new_column_reaches_the_history(trial: Trial) -> None:
     trial.declare(history=True, partition=None)
     trial.orders(2)
@@ -46,6 +48,7 @@ def test_a_new_column_reaches_the_history(trial: Trial) -> None:
     assert trial.rows("order_id, note", suffix="_history") == [(1, None), (2, "late"), (2, None)]
 
 
+@on_folder
 def test_a_frozen_table_refuses_a_new_column(trial: Trial) -> None:
     trial.declare(contract={"columns": "freeze"})
     trial.orders(5)
@@ -67,6 +70,7 @@ def test_a_changed_type_is_refused(trial: Trial) -> None:
     trial.assert_same()
 
 
+@on_folder
 def test_a_changed_precision_is_a_changed_type(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -74,6 +78,7 @@ def test_a_changed_precision_is_a_changed_type(trial: Trial) -> None:
     _refused(trial, 'column "amount" was decimal128(12, 2) and is now numeric(14,4)')
 
 
+@on_folder
 def test_a_missing_table_is_named(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -82,6 +87,7 @@ def test_a_missing_table_is_named(trial: Trial) -> None:
     assert len(trial.rows()) == 5
 
 
+@on_folder
 @pytest.mark.parametrize(
     ("column", "declared"),
     [
@@ -101,6 +107,7 @@ def test_a_declared_column_that_is_missing_is_named(trial: Trial, column: str, d
     _refused(trial, f'column "{column}" is declared but missing at the source; bring it back')
 
 
+@on_folder
 def test_an_undeclared_column_may_go_and_keeps_its_last_values(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -110,6 +117,7 @@ def test_an_undeclared_column_may_go_and_keeps_its_last_values(trial: Trial) -> 
     assert trial.rows("order_id, amount") == [(1, None), (2, 2), (3, 3), (4, 4), (5, 5)]
 
 
+@on_folder
 @pytest.mark.parametrize("name", ["year", "_op", "Amount"])
 def test_a_column_with_a_name_that_is_taken_is_refused(trial: Trial, name: str) -> None:
     trial.sql(f'alter table orders add "{name}" integer')
@@ -120,6 +128,7 @@ def test_a_column_with_a_name_that_is_taken_is_refused(trial: Trial, name: str) 
     trial.assert_same()
 
 
+@on_folder
 def test_odd_names_are_names(trial: Trial) -> None:
     names = ["unit price", 'a "quoted" one', "select", "naïve; --", "a.b", "100%"]
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
@@ -132,16 +141,19 @@ def test_odd_names_are_names(trial: Trial) -> None:
     trial.assert_same(", ".join(quoted))
 
 
+@on_folder
 def test_a_cursor_that_is_no_time_is_refused(trial: Trial) -> None:
     trial.declare(cursor="amount")
     _refused(trial, 'the cursor column "amount" is numeric; name a column of type timestamptz or timestamp', SpecError)
 
 
+@on_folder
 def test_a_partition_that_is_no_time_is_refused(trial: Trial) -> None:
     trial.declare(partition="day(customer_email)")
     _refused(trial, 'the partition column "customer_email" is text; name a column of type', SpecError)
 
 
+@on_folder
 def test_a_source_that_lost_more_than_a_fifth_is_refused(trial: Trial) -> None:
     trial.orders(100)
     trial.run()
@@ -158,6 +170,7 @@ def test_a_source_that_lost_more_than_a_fifth_is_refused(trial: Trial) -> None:
     trial.assert_same()
 
 
+@on_folder
 def test_a_source_that_lost_a_fifth_is_believed(trial: Trial) -> None:
     trial.orders(100)
     trial.run()
@@ -165,6 +178,7 @@ def test_a_source_that_lost_a_fifth_is_believed(trial: Trial) -> None:
     assert trial.run().taken.deleted == 20
 
 
+@on_folder
 def test_an_emptied_table_that_is_read_whole_is_refused(trial: Trial) -> None:
     trial.declare(load="replace", deletes="ignore", partition=None, cursor=None)
     trial.orders(20)

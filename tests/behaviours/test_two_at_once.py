@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from trial_source import Trial
+from trial_source import Trial, on_folder
 
 from ingestion import load
 from lake import commit
@@ -35,6 +35,7 @@ def test_a_row_that_was_stamped_early_and_commits_late_is_not_missed(trial: Tria
     trial.assert_same()
 
 
+@on_folder
 def test_a_transaction_that_had_not_yet_written_is_not_missed(trial: Trial, other: psycopg.Connection) -> None:
     trial.orders(5)
     trial.run()
@@ -48,6 +49,7 @@ def test_a_transaction_that_had_not_yet_written_is_not_missed(trial: Trial, othe
     trial.assert_same()
 
 
+@on_folder
 def test_the_first_load_does_not_pass_an_open_transaction_either(trial: Trial, other: psycopg.Connection) -> None:
     other.execute(STAMPED, [100])
     trial.orders(5)
@@ -57,6 +59,7 @@ def test_the_first_load_does_not_pass_an_open_transaction_either(trial: Trial, o
     trial.assert_same()
 
 
+@on_folder
 def test_rows_behind_an_open_transaction_are_read_again_and_committed_once(
     trial: Trial, other: psycopg.Connection
 ) -> None:
@@ -110,6 +113,7 @@ def test_of_two_loads_that_read_the_same_state_one_commits(trial: Trial, monkeyp
     trial.assert_same()
 
 
+@on_folder
 def test_an_old_reading_does_not_overtake_a_newer_one(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     trial.orders(5)
     trial.run()
@@ -182,6 +186,7 @@ def test_many_loads_at_once_leave_each_row_once(trial: Trial) -> None:
     assert len(trial.rows("order_id", zone="raw", where="amount = 500")) == 10
 
 
+@on_folder
 def test_a_deletion_between_the_rows_and_the_keys_is_the_newer_news(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +199,7 @@ def test_a_deletion_between_the_rows_and_the_keys_is_the_newer_news(
     trial.assert_same()
 
 
+@on_folder
 def test_the_clock_going_back_does_not_make_an_old_load_win(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     trial.orders(5)
     trial.load()

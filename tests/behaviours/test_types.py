@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from trial_source import Trial
+from trial_source import Trial, on_folder
 
 UTC = datetime.UTC
 # column type, value written, type in DuckDB, value read back as text
@@ -79,17 +79,20 @@ def test_each_kind_of_value_arrives_as_documented(typed: Trial) -> None:
         assert pair == kind[2:], kind[0]
 
 
+@on_folder
 def test_a_null_of_each_kind_stays_null(typed: Trial) -> None:
     names = ", ".join(f"c{number}" for number in range(len(KINDS)))
     assert typed.rows(names, where="order_id = 2") == [(None,) * len(KINDS)]
 
 
+@on_folder
 def test_equal_values_of_each_kind_are_seen_to_be_equal(typed: Trial) -> None:
     before = typed.versions()
     assert typed.reload(str(datetime.datetime.now(UTC).date())).taken.unchanged == 2
     assert typed.versions() == before
 
 
+@on_folder
 @pytest.mark.parametrize("kind", ["timestamp", "timestamptz"])
 def test_a_cursor_with_or_without_a_zone_finds_what_changed(trial: Trial, kind: str) -> None:
     trial.sql(f"alter table orders alter updated_at type {kind}, alter ordered_at type {kind}")
@@ -102,6 +105,7 @@ def test_a_cursor_with_or_without_a_zone_finds_what_changed(trial: Trial, kind: 
     trial.assert_same("order_id, amount")
 
 
+@on_folder
 @pytest.mark.parametrize(
     ("declared", "wanted"),
     [("decimal(20, 4)", ("DECIMAL(20,4)", Decimal("1.5000"))), ("text", ("VARCHAR", "1.5"))],
@@ -114,6 +118,7 @@ def test_a_declared_type_takes_the_place_of_the_catalogues(trial: Trial, declare
     assert trial.rows("typeof(amount), amount") == [wanted]
 
 
+@on_folder
 def test_a_key_may_have_any_type(trial: Trial) -> None:
     trial.sql("alter table orders alter order_id type text using order_id::text")
     trial.declare(key=["order_id", "ordered_at"])
