@@ -31,9 +31,10 @@ def after_run(console: Console, outcome: Outcome, shop: str) -> None:
     if outcome.is_ok:
         path = outcome.assets.get("warehouse/published", {}).get("path", "")
         console.print(f"Warehouse: {path}", soft_wrap=True)
-        console.print(
-            f"Next: `make sql{given}` to query it, `make ui{given}` to see the graph, `watershed status` for freshness."
+        next_steps = (
+            f"`make sql{given}` to query it, `make ui{given}` to see the graph, `make status{given}` for freshness"
         )
+        console.print(f"Next: {next_steps}.", soft_wrap=True)
     else:
         console.print("What was published before stays as it was. Mend what failed and run again.")
 
