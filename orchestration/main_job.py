@@ -10,7 +10,7 @@ import dagster as dg
 from ingestion import load
 from ingestion.spec import sources
 from lake import access, layout
-from lake.errors import redact
+from lake.errors import SpecError, redact
 from orchestration import days, jobs, metric_assets
 from orchestration.burial import PID_TAG, bury_the_dead
 from orchestration.definitions import defs
@@ -57,16 +57,34 @@ def run(*, allow_shrink: bool = False) -> Outcome:
     lake = layout.from_environment()
     access.check(lake)
     spans = [load.span(lake, source) for source in sources()]
-    tags = _tags([span for span in spans if span])
+    return _run("changes", _tags([span for span in spans if span]), allow_shrink)
+
+
+def settle(first: datetime.date, last: datetime.date, *, allow_shrink: bool = False) -> Outcome:
+    """Run the job `settle_day` as one run: the UTC days `first` to `last` are read again whole. Raises as `run`."""
+    access.check(layout.from_environment())
+    keys = {key for source in sources() for key in days.partitions(source).get_partition_keys()}
+    for name, day in (("--from", first), ("--to", last)):
+        if day.isoformat() not in keys:
+            raise SpecError(f"{name} {day}", "is no day of the platform", f"name one from {min(keys)} to {max(keys)}")
+    if first > last:
+        raise SpecError(f"--from {first}", f"lies after --to {last}", "name the earlier day first")
+    return _run("settle_day", jobs.days(first, last), allow_shrink)
+
+
+def _run(job: str, tags: dict[str, str], allow_shrink: bool) -> Outcome:
     instance = dg.DagsterInstance.get()
     bury_the_dead(instance)
-    config = {"resources": {"reading": {"config": {"read": "changes", "allow_shrink": allow_shrink}}}}
+    read = "changes" if job == "changes" else "days"
     began = datetime.datetime.now(datetime.UTC)
     result = (
         defs()
-        .resolve_job_def("changes")
+        .resolve_job_def(job)
         .execute_in_process(
-            run_config={**config, "loggers": {"terminal": {}}},
+            run_config={
+                "resources": {"reading": {"config": {"read": read, "allow_shrink": allow_shrink}}},
+                "loggers": {"terminal": {}},
+            },
             instance=instance,
             tags={**tags, PID_TAG: str(os.getpid())},
             raise_on_error=False,

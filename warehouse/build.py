@@ -4,6 +4,7 @@ Publishing what was built is the business of `warehouse.publish`.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def run(
         outcome = runner.invoke(place, _command(select, exclude, full_refresh, unit_tests), _listener(on_progress))
         if outcome.result is None:
             raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
-        built = {f"{it.schema}.{it.name}": it for it in _relations(place.build)}
+        built = _extents(place.build, views=not os.environ.get("LAKE_ROOT", "").startswith("s3://"))
         results = tuple(_result(result, built) for result in outcome.result.results)
         proof.record(place, before, results)
     report = BuildReport(results, time.monotonic() - began, note)
@@ -127,10 +128,10 @@ def _listener(on_progress: Callable[[Progress], None] | None) -> Callable[[runne
     return listen
 
 
-def _result(result: Any, built: dict[str, Relation]) -> NodeResult:
+def _result(result: Any, built: dict[str, tuple[int, int]]) -> NodeResult:
     node = result.node
     is_built = str(node.resource_type) in ("model", "seed")
-    relation = built.get(f"{node.schema}.{node.name}") if is_built else None
+    rows, size = built.get(f"{node.schema}.{node.name}", (None, None)) if is_built else (None, None)
     return NodeResult(
         unique_id=node.unique_id,
         name=node.name,
@@ -139,9 +140,24 @@ def _result(result: Any, built: dict[str, Relation]) -> NodeResult:
         seconds=float(result.execution_time),
         message=runner.one_line(result.message or ""),
         failures=result.failures,
-        rows=relation.rows if relation else None,
-        bytes=relation.bytes if relation else None,
+        rows=rows,
+        bytes=size,
     )
+
+
+def _extents(path: Path, *, views: bool) -> dict[str, tuple[int, int]]:
+    """Rows and bytes of every table and, if asked for, view; a view over a lake on S3 costs requests to count."""
+    if not path.exists():
+        return {}
+    with duck.connect(path, read_only=True, extensions=duck.EXTENSIONS if views else ()) as connection:
+        names = connection.execute("select schema_name, table_name from duckdb_tables() order by all").fetchall()
+        sizes = [_bytes(connection, schema, name) for schema, name in names]
+        if views:
+            query = "select schema_name, view_name from duckdb_views() where not internal order by all"
+            more = connection.execute(query).fetchall()
+            names, sizes = names + more, sizes + [0] * len(more)
+        counts = _counts(connection, names)
+    return {f"{schema}.{name}": it for (schema, name), it in zip(names, zip(counts, sizes, strict=True), strict=True)}
 
 
 def _relations(path: Path) -> list[Relation]:

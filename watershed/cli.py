@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 HEADROOM = datetime.timedelta(days=14)  # the made-up shop opens this far back, so that further runs have days to trade
 
 
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
 class Commands(click.Group):
     """Turns the platform's errors into one sentence and exit code 1."""
 
@@ -61,8 +64,21 @@ def main() -> None:
 @click.option("--data", envvar="DATA", type=click.Path(path_type=Path), help="Folder with the grocer's files.")
 @click.option("--trade/--no-trade", default=True, help="Let a day of trade happen first, if the shop was there.")
 @click.option("--allow-shrink", is_flag=True, help="Accept that more than a fifth of a table has vanished.")
-def run(shop: str, scale: float, seed: int, data: Path | None, trade: bool, allow_shrink: bool) -> None:
+@click.option("--from", "first", type=DAY, help="Read days again whole: the first (UTC, YYYY-MM-DD); no day is traded.")
+@click.option("--to", "last", type=DAY, help="The last day to read again; the first one, if it is not given.")
+def run(
+    shop: str,
+    scale: float,
+    seed: int,
+    data: Path | None,
+    trade: bool,
+    allow_shrink: bool,
+    first: datetime.datetime | None,
+    last: datetime.datetime | None,
+) -> None:
     """Run the main job: read what changed, build, test, publish, fill the metrics store."""
+    if last and not first:
+        raise click.UsageError("--to needs --from")
     from orchestration import site
     from orchestration.lock import alone
     from orchestration.terminal import plain
@@ -71,13 +87,16 @@ def run(shop: str, scale: float, seed: int, data: Path | None, trade: bool, allo
     with alone(here.home):
         servers(here)
         site.enter(shop)
-        if trade:
+        if trade and not first:
             open_shop(here, scale, seed, data)
         with quiet():
             from orchestration import main_job, progress
 
             progress.listen(plain)
-            outcome = main_job.run(allow_shrink=allow_shrink)
+            if first:
+                outcome = main_job.settle(first.date(), (last or first).date(), allow_shrink=allow_shrink)
+            else:
+                outcome = main_job.run(allow_shrink=allow_shrink)
     from rich.console import Console
 
     from watershed import report
@@ -114,6 +133,44 @@ def status(shop: str) -> None:
     from watershed import status as screen
 
     screen.show(Console(highlight=False))
+
+
+@main.group(cls=Commands)
+def warehouse() -> None:
+    """See and choose the published versions of the warehouse."""
+
+
+@warehouse.command()
+@shop_option
+def versions(shop: str) -> None:
+    """List the published versions that are kept."""
+    from orchestration import site
+    from orchestration.terminal import plain
+    from warehouse import versions as published
+    from watershed.tables import ago, size
+
+    site.enter(shop)
+    current = published.current()
+    for version in published.versions():
+        mark = "*" if version == current else " "
+        plain(f"{mark} {version.number:>4}  {ago(version.published_at):<14} {size(version.bytes):>9}  {version.path}")
+    if current:
+        plain(f"Version {current.number} is in force.")
+    else:
+        plain("Nothing is published yet; run `make run`.")
+
+
+@warehouse.command()
+@shop_option
+def rollback(shop: str) -> None:
+    """Put the version before the present one back in force."""
+    from orchestration import site
+    from orchestration.terminal import plain
+    from warehouse import publish
+
+    site.enter(shop)
+    version = publish.rollback()
+    plain(f"Version {version.number} is in force again; the next run publishes a new one.")
 
 
 @main.command()
