@@ -59,7 +59,7 @@ check: $(READY) ## lint, types, import rules, SQL format, generated files, Dagst
 	@$(BIN)/lint-imports
 	@$(BIN)/sqlfmt --check --quiet dbt_project
 	@$(BIN)/watershed generate --check
-	@$(BIN)/dg check defs
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/dg check defs
 
 .PHONY: test
 test: check ## everything CI runs: check, then all tests on real servers
