@@ -3,6 +3,7 @@
 import datetime
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,7 @@ from lake.errors import SpecError, redact
 from orchestration import days, jobs, metric_assets
 from orchestration.burial import PID_TAG, bury_the_dead
 from orchestration.definitions import defs
+from orchestration.progress import only_voice
 
 
 @dataclass(frozen=True)
@@ -73,25 +75,20 @@ def settle(first: datetime.date, last: datetime.date, *, allow_shrink: bool = Fa
 
 
 def _run(job: str, tags: dict[str, str], allow_shrink: bool) -> Outcome:
-    instance = dg.DagsterInstance.get()
-    bury_the_dead(instance)
     read = "changes" if job == "changes" else "days"
-    began = datetime.datetime.now(datetime.UTC)
-    result = (
-        defs()
-        .resolve_job_def(job)
-        .execute_in_process(
-            run_config={
-                "resources": {"reading": {"config": {"read": read, "allow_shrink": allow_shrink}}},
-                "loggers": {"terminal": {}},
-            },
-            instance=instance,
-            tags={**tags, PID_TAG: str(os.getpid())},
-            raise_on_error=False,
-        )
-    )
-    seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
-    metric_assets.close_books(instance, result.run_id)
+    config = {
+        "resources": {"reading": {"config": {"read": read, "allow_shrink": allow_shrink}}},
+        "loggers": {"terminal": {}},
+    }
+    with only_voice(Path(os.environ["WATERSHED_STATE"])):
+        instance = dg.DagsterInstance.get()
+        bury_the_dead(instance)
+        tags = {**tags, PID_TAG: str(os.getpid())}
+        began = datetime.datetime.now(datetime.UTC)
+        resolved = defs().resolve_job_def(job)
+        result = resolved.execute_in_process(run_config=config, instance=instance, tags=tags, raise_on_error=False)
+        seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
+        metric_assets.close_books(instance, result.run_id)
     return _outcome(result, seconds)
 
 

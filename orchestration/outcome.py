@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from lake.errors import PlatformError, TransientError
+from lake.errors import PlatformError, TransientError, redact
 
 RETRIES = 3
 
@@ -18,7 +18,7 @@ def explained(context: dg.AssetExecutionContext) -> Iterator[None]:
     except TransientError as error:
         if context.retry_number < RETRIES:
             wait = 2**context.retry_number
-            context.log.warning(f"{error} (try {context.retry_number + 1} of {RETRIES + 1}, again in {wait} s)")
+            context.log.warning(redact(f"{error.where}: {error.what}; trying again in {wait} s"))
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait) from error
         raise dg.Failure(str(error), allow_retries=False) from None
     except PlatformError as error:

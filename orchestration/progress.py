@@ -1,9 +1,15 @@
 """What a person sees on the terminal while a run goes on: one line for each step as it ends."""
 
+import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
+from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import OperationalError
+
+from lake.errors import PermanentError
 
 Say = Callable[[str], None]
 _listener: list[Say] = []
@@ -12,6 +18,27 @@ _listener: list[Say] = []
 def listen(say: Say) -> None:
     """Send the lines of runs in this process to `say`."""
     _listener[:] = [say]
+
+
+@contextmanager
+def only_voice(home: Path) -> Iterator[None]:
+    """Keep what Dagster itself writes to standard error off the terminal; it is in `<home>/run.err` afterwards.
+
+    Raises PermanentError if Dagster's records do not fit on the disk.
+    """
+    heard = io.StringIO()
+    try:
+        with redirect_stderr(heard):
+            yield
+    except OperationalError as error:
+        if "disk is full" not in str(error):
+            raise
+        mend = "free some space and run again; nothing committed is harmed"
+        raise PermanentError(f"run records {home}", "the disk is full", mend) from None
+    finally:
+        if heard.getvalue():
+            with suppress(OSError):
+                (home / "run.err").write_text(heard.getvalue())
 
 
 class _Terminal(logging.Handler):

@@ -87,6 +87,7 @@ def run(
     with alone(here.home):
         servers(here)
         site.enter(shop)
+        look_first()
         if trade and not first:
             open_shop(here, scale, seed, data)
         with quiet():
@@ -276,6 +277,15 @@ def servers(here: Site) -> None:
     names = dict(zip(("SHOP_DSN", "METRICS_DSN"), here.databases, strict=True))
     ours = {name: postgres.database(site.PROJECT, names[name]) for name in found if name not in given}
     site.record(here, ours)
+
+
+def look_first() -> None:
+    """Read the declarations and reach the lake before a day is traded and before anything slow is loaded."""
+    from ingestion.spec import sources
+    from lake import access, layout
+
+    sources()
+    access.check(layout.from_environment())
 
 
 def open_shop(here: Site, scale: float, seed: int, data: Path | None) -> None:

@@ -36,7 +36,9 @@ def after_run(console: Console, outcome: Outcome, shop: str) -> None:
         )
         console.print(f"Next: {next_steps}.", soft_wrap=True)
     else:
-        console.print("What was published before stays as it was. Mend what failed and run again.")
+        published = outcome.assets.get("warehouse/published", {}).get("path")
+        before = f"was published before that: {published}" if published else "stays as it was"
+        console.print(f"The warehouse {before}. Mend what failed and run again.", soft_wrap=True)
 
 
 def _loaded(outcome: Outcome) -> Grid:
