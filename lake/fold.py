@@ -1,16 +1,25 @@
-"""Raw folded into processed: one row per key, only touched days rewritten, each fold one repeatable commit."""
+"""Raw folded into processed: one row per key, only touched days rewritten, each fold one repeatable commit.
+
+A fold of very many days (a first load, a backfill of years) takes a commit per `DAYS_AT_ONCE` days; the last one says
+that raw is folded, so that a fold killed between them is done again.
+"""
 
 import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
 
 from lake import commit, read
 from lake.access import told
 from lake.duck import literal, quoted
 from lake.intake import Subject
 from lake.layout import DAY_COLUMNS, Address, Lake
+
+# Each day that is being written costs 2 MB: 912 days in one commit took 3.0 GB, 100 at a time 1.6 GB (5 M rows).
+DAYS_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -26,23 +35,24 @@ def fold(lake: Lake, subject: Subject) -> Folded:
     """Bring processed up to raw. Does nothing if no load is waiting; killed anywhere, the next call does it all."""
     address = subject.at("processed")
     base = commit.table(lake, address)
-    waiting, state = _waiting(lake, subject, commit.state(base))
+    before = commit.state(base)
+    waiting, state = _waiting(lake, subject, before)
     if not waiting:
         return Folded()
     with read.connect(lake) as connection, told(lake):
         _latest(connection, lake, subject, waiting)
         if subject.partition is None:
-            days: tuple[datetime.date, ...] = ()
-            rows = _rewritten(connection, lake, subject, days, base is not None)
-            done = commit.replace(lake, address, rows, state, base=base)
-        else:
-            days = _touched(connection, lake, subject, base is not None)
-            rows = _rewritten(connection, lake, subject, days, base is not None)
-            if base is None:
-                done = commit.append(lake, address, rows, state, base=None)
-            else:
-                done = commit.replace(lake, address, rows, state, base=base, days=days)
-    return Folded(len(waiting), done.rows, days)
+            rows = _rewritten(connection, lake, subject, (), base is not None)
+            return Folded(len(waiting), commit.replace(lake, address, rows, state, base=base).rows)
+        days = _touched(connection, lake, subject, base is not None)
+        written = 0
+        for start in range(0, len(days) or 1, DAYS_AT_ONCE):
+            some = days[start : start + DAYS_AT_ONCE]
+            is_last = start + DAYS_AT_ONCE >= len(days)
+            rows = _rewritten(connection, lake, subject, some, base is not None)
+            written += _commit_days(lake, address, rows, state if is_last else before, base, some).rows
+            base = base or commit.table(lake, address)
+    return Folded(len(waiting), written, days)
 
 
 def fold_history(lake: Lake, subject: Subject) -> Folded:
@@ -65,6 +75,19 @@ def fold_history(lake: Lake, subject: Subject) -> Folded:
         rows = connection.execute(query).to_arrow_reader(100_000)
         done = commit.append(lake, address, rows, state, base=base, by_day=False)
     return Folded(len(waiting), done.rows)
+
+
+def _commit_days(
+    lake: Lake,
+    address: Address,
+    rows: pa.RecordBatchReader,
+    state: dict[str, Any],
+    base: DeltaTable | None,
+    days: tuple[datetime.date, ...],
+) -> commit.Committed:
+    if base is None:
+        return commit.append(lake, address, rows, state, base=None)
+    return commit.replace(lake, address, rows, state, base=base, days=days)
 
 
 def _waiting(lake: Lake, subject: Subject, before: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -106,6 +129,8 @@ def _rewritten(
     connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, days: tuple[datetime.date, ...], known: bool
 ) -> Any:
     query = "SELECT * FROM latest WHERE _op <> 'd'"
+    if days:
+        query += f" AND _day BETWEEN DATE '{days[0].isoformat()}' AND DATE '{days[-1].isoformat()}'"
     if known:
         keys = " AND ".join(f"p.{quoted(column)} = l.{quoted(column)}" for column in subject.key)
         processed = read.relation(lake, subject.at("processed"))

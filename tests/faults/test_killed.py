@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from trial_source import Trial
 
+from lake import fold
 from lake.layout import Lake
 
 HERE = Path(__file__).parent
@@ -104,6 +105,36 @@ def test_a_first_run_killed_at_a_commit_is_made_good_by_the_next(
     assert trial.rows(CONTENT) == twin.rows(CONTENT)
     assert trial.rows(LOGGED, "raw") == twin.rows(LOGGED, "raw")
     assert trial.rows(LOGGED, suffix="_history") == twin.rows(LOGGED, suffix="_history")
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_a_wide_fold_that_ends_between_its_commits_is_done_again(
+    trial: Trial, twin: Trial, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    monkeypatch.setattr(fold, "DAYS_AT_ONCE", 2)
+    for number in range(7):
+        trial.orders(10, day=f"2026-01-0{number + 1}", first=10 * number + 1)
+    twin.run()
+    trial.load()
+    real, done = fold._commit_days, []
+
+    def ends(*values: object) -> object:
+        if len(done) == commits:
+            raise KeyboardInterrupt
+        done.append(real(*values))  # type: ignore[arg-type]
+        return done[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fold, "_commit_days", ends)
+        with pytest.raises(KeyboardInterrupt):
+            trial.fold()
+    assert trial.rows("count(*)") == [(20 * commits,)]
+    trial.sql("update orders set ordered_at = '2026-01-01', updated_at = clock_timestamp() where order_id = 65")
+    trial.sql("update orders set ordered_at = '2026-01-07', updated_at = clock_timestamp() where order_id = 5")
+    trial.run()
+    twin.run()
+    assert trial.rows(CONTENT) == twin.rows(CONTENT)
+    assert trial.fold().loads == 0
 
 
 def test_runs_killed_at_any_moment_are_made_good_by_the_last(trial: Trial, twin: Trial) -> None:
