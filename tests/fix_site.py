@@ -2,13 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import psycopg
@@ -34,6 +35,37 @@ class Said:
     @property
     def text(self) -> str:
         return self.out + self.err
+
+
+@dataclass
+class Running:
+    """A command under way, and what it has said so far."""
+
+    process: "subprocess.Popen[str]"
+    said: list[str] = field(default_factory=list)
+
+    def until(self, words: str) -> Self:
+        """Wait until the command says `words`."""
+        for line in self._lines:
+            self.said.append(line)
+            if words in line:
+                return self
+        raise AssertionError(f"the command ended without saying {words!r}: {''.join(self.said)}")
+
+    def end(self) -> Said:
+        """Wait until the command has ended; standard error is among what it said."""
+        self.said += self._lines
+        return Said(self.process.wait(TIMEOUT_S), "".join(self.said), "")
+
+    def kill(self) -> None:
+        """End it and all it started as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.end()
+
+    @property
+    def _lines(self) -> Iterator[str]:
+        assert self.process.stdout
+        return iter(self.process.stdout)
 
 
 @dataclass
@@ -73,7 +105,7 @@ class Site:
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def begin(self, *arguments: str, until: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, until: str) -> "Running":
         """Start the command in a process group of its own; returns when a line holds `until`."""
         process = subprocess.Popen(
             [COMMAND, *arguments],
@@ -84,13 +116,7 @@ class Site:
             text=True,
             start_new_session=True,
         )
-        assert process.stdout
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if until in line:
-                return process
-        raise AssertionError(f"the command ended without saying {until!r}: {''.join(said)}")
+        return Running(process).until(until)
 
     def source(self, query: str) -> list[tuple[Any, ...]]:
         """The source's answer; also carries out changes."""
@@ -112,6 +138,10 @@ class Site:
         with duckdb.connect(str(self.place / "warehouse" / "warehouse.duckdb"), read_only=True) as connection:
             connection.execute("set TimeZone = 'UTC'")
             return connection.execute(query).fetchall()
+
+    def warehouse_version(self) -> int:
+        """The number of the version in force."""
+        return int((self.place / "warehouse" / "warehouse.duckdb").resolve().stem.rsplit("-", 1)[1])
 
     def delta_versions(self) -> dict[str, int]:
         """The version of every Delta table of a lake in a folder."""
@@ -162,7 +192,8 @@ def assert_clear_refusal(said: Said, *words: str, secrets: tuple[str, ...] = ())
     assert 'File "' not in said.text, said.text
     for secret in secrets:
         assert secret not in said.text
-    flat = [line for line in said.text.splitlines() if all(word in line for word in words)]
+    lines = [line for line in said.text.splitlines() if "   !  " not in line]  # a notice of another try
+    flat = [line for line in lines if all(word in line for word in words)]
     assert len(flat) == 1, f"not exactly one sentence with {words}:\n{said.text}"
     assert re.search(r": .+; .+", flat[0]), f"not `where: what is wrong; what to do`: {flat[0]}"
     return flat[0]

@@ -2,7 +2,6 @@
 
 import datetime
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -216,15 +215,14 @@ def test_sql_answers_one_question_and_refuses_to_write(third, site):
     assert said.err.startswith("The warehouse is read-only")
 
 
-def test_sql_answers_while_a_run_goes_on(third, watched):
-    assert [said.code for said in watched.answers] == [0, 0], watched.answers
-    assert all(str(watched.rows) in said.out for said in watched.answers)
-    assert watched.code == 0
+def test_sql_answers_while_a_run_goes_on(third):
+    assert [said.code for said in third.extra["answers"]] == [0, 0], third.extra["answers"]
+    assert all(str(third.extra["rows"]) in said.out for said in third.extra["answers"])
 
 
-def test_the_status_can_be_asked_while_a_run_goes_on(watched):
-    assert watched.status.code == 0, watched.status.text
-    assert "shop.orders" in watched.status.out
+def test_the_status_can_be_asked_while_a_run_goes_on(third):
+    assert third.extra["status"].code == 0, third.extra["status"].text
+    assert "shop.orders" in third.extra["status"].out
 
 
 def test_docs_writes_static_pages_of_models_and_expectations(third, site):
@@ -271,36 +269,17 @@ def second(first, site) -> Stage:
 
 @pytest.fixture(scope="module")
 def third(second, site) -> Stage:
-    return stage(site, site.watershed("run", "--no-trade"))
-
-
-@dataclass(frozen=True)
-class Watched:
-    answers: list[Said]
-    rows: int
-    status: Said
-    code: int
-
-
-@pytest.fixture(scope="module")
-def watched(third, site) -> Watched:
-    """Questions asked at a run's extraction and in the middle of its dbt build."""
-    rows = site.warehouse(FACT_ROWS)[0][0]
+    """A run without trade, and what was asked while it extracted and while dbt built."""
+    asked = {"rows": site.warehouse(FACT_ROWS)[0][0]}
     run = site.begin("run", "--no-trade", until="raw/shop/customers")
     answers = [site.watershed("sql", "-c", FACT_ROWS)]
-    read_until(run, "building and testing")
+    run.until("building and testing")
     answers.append(site.watershed("sql", "-c", FACT_ROWS))
-    status = site.watershed("status")
-    assert run.poll() is None, "the run ended before it could be watched"
-    run.communicate(timeout=600)
-    return Watched(answers, rows, status, run.returncode)
-
-
-def read_until(process: subprocess.Popen[str], words: str) -> None:
-    for line in process.stdout:
-        if words in line:
-            return
-    raise AssertionError(f"the run ended without saying {words!r}")
+    asked |= {"answers": answers, "status": site.watershed("status")}
+    assert run.process.poll() is None, "the run ended before it could be watched"
+    third = stage(site, run.end())
+    third.extra |= asked
+    return third
 
 
 MOVED = 1
