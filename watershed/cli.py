@@ -98,11 +98,10 @@ def run(
                 outcome = main_job.settle(first.date(), (last or first).date(), allow_shrink=allow_shrink)
             else:
                 outcome = main_job.run(allow_shrink=allow_shrink)
-    from rich.console import Console
-
     from watershed import report
+    from watershed.tables import console
 
-    report.after_run(Console(highlight=False), outcome, shop)
+    report.after_run(console(), outcome, shop)
     if not outcome.is_ok:
         raise click.exceptions.Exit(1)
     if outcome.failed_checks:
@@ -126,14 +125,13 @@ def sql(shop: str, command: str | None) -> None:
 @shop_option
 def status(shop: str) -> None:
     """Show every table's rows, freshness and last load in one screen."""
-    from rich.console import Console
-
     from orchestration import site
 
     site.enter(shop)
     from watershed import status as screen
+    from watershed.tables import console
 
-    screen.show(Console(highlight=False))
+    screen.show(console())
 
 
 @main.group(cls=Commands)

@@ -1,8 +1,15 @@
 """Tables, ages and sizes as people read them on a terminal."""
 
 import datetime
+import sys
 
+from rich.console import Console
 from rich.table import Table as Grid
+
+
+def console() -> Console:
+    """Where people read: as wide as their terminal; wide enough for every figure where the output is a file."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def grid(title: str, *columns: str) -> Grid:
