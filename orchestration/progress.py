@@ -2,16 +2,18 @@
 
 import io
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 
 import dagster as dg
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from lake.errors import PermanentError
 
 Say = Callable[[str], None]
+ROOM_OF_SQLITE = 64 << 10  # bytes
 _listener: list[Say] = []
 
 
@@ -30,8 +32,9 @@ def only_voice(home: Path) -> Iterator[None]:
     try:
         with redirect_stderr(heard):
             yield
-    except OperationalError as error:
-        if "disk is full" not in str(error):
+    except (SQLAlchemyError, OSError) as error:
+        # SQLite says "disk I/O error" where it finds no room for its shared memory.
+        if "disk is full" not in str(error) and shutil.disk_usage(home).free > ROOM_OF_SQLITE:
             raise
         mend = "free some space and run again; nothing committed is harmed"
         raise PermanentError(f"run records {home}", "the disk is full", mend) from None

@@ -222,7 +222,7 @@ def test_a_second_run_is_told_who_runs_and_one_killed_in_the_middle_of_the_dbt_b
 # No room
 
 
-@pytest.mark.parametrize("left", [0, 400_000, 4_000_000])
+@pytest.mark.parametrize("left", [0, 400_000, 9_000_000])
 def test_a_full_disk(site, left):
     trade(site)
     version = site.warehouse_version()
