@@ -1,5 +1,7 @@
 """Histories: every observed version of a key, once."""
 
+import shutil
+
 import pytest
 from trial_source import Trial, on_folder
 
@@ -67,3 +69,28 @@ def test_all_rows_of_the_table_are_in_its_history(trial: Trial) -> None:
     trial.run()
     columns = "order_id, amount, updated_at"
     assert set(trial.rows(columns)) <= set(_versions(trial, columns))
+
+
+@on_folder
+def test_a_version_that_was_corrected_without_a_new_time_is_no_second_version(trial: Trial) -> None:
+    trial.orders(3)
+    trial.run()
+    trial.sql("update orders set amount = 50 where order_id = 2")
+    assert trial.reload("2026-01-05").taken.updated == 1
+    assert _versions(trial) == [(1, 1, "i"), (2, 2, "i"), (3, 3, "i")]
+
+
+@on_folder
+def test_a_history_folded_anew_from_raw_is_the_same(trial: Trial) -> None:
+    trial.orders(3)
+    trial.run()
+    for amount in (50, 60):
+        trial.sql("update orders set amount = %s, updated_at = clock_timestamp() where order_id = 2", [amount])
+        trial.run()
+    trial.sql("delete from orders where order_id = 1")
+    trial.run()
+    before, processed = _versions(trial, "*"), trial.rows()
+    shutil.rmtree(f"{trial.lake.root}/processed")
+    trial.fold()
+    assert _versions(trial, "*") == before
+    assert trial.rows() == processed

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -199,13 +201,20 @@ def test_a_deletion_between_the_rows_and_the_keys_is_the_newer_news(
     trial.assert_same()
 
 
+class Past(datetime):
+    """A clock that stands in 2001."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Past":
+        return cls(2001, 1, 1, tzinfo=tz)
+
+
 @on_folder
 def test_the_clock_going_back_does_not_make_an_old_load_win(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     trial.orders(5)
     trial.load()
     first = trial.rows("max(_loaded_at)", zone="raw")[0][0]
-    after = load._after
-    monkeypatch.setattr(load, "_after", lambda now, last: after(now.replace(year=2001), last))
+    monkeypatch.setattr(load, "datetime", SimpleNamespace(datetime=Past, timedelta=timedelta, UTC=UTC))
     trial.sql("update orders set amount = 50, updated_at = clock_timestamp() where order_id = 1")
     trial.load()
     assert trial.rows("max(_loaded_at)", zone="raw")[0][0] > first

@@ -107,6 +107,22 @@ def test_a_first_run_killed_at_a_commit_is_made_good_by_the_next(
     assert trial.rows(LOGGED, suffix="_history") == twin.rows(LOGGED, suffix="_history")
 
 
+@pytest.mark.parametrize(("point", "number"), [("in", 1), ("in", 2)])
+def test_a_run_on_s3_killed_at_a_commit_is_made_good_by_the_next(
+    trial: Trial, bucket: str, point: str, number: int
+) -> None:
+    trial.lake = Lake(f"s3://{bucket}/lake")
+    trial.orders(50)
+    trial.run()
+    trial.sql("update orders set amount = 0, updated_at = clock_timestamp() where order_id % 7 = 0")
+    trial.orders(10, day="2026-01-06", first=51)
+    _killed(trial, point, number)
+    assert len(trial.rows()) == 50
+    trial.run()
+    trial.assert_same()
+    assert len(trial.rows(zone="raw")) == 50 + 7 + 10
+
+
 @pytest.mark.parametrize("commits", [1, 2, 3])
 def test_a_wide_fold_that_ends_between_its_commits_is_done_again(
     trial: Trial, twin: Trial, monkeypatch: pytest.MonkeyPatch, commits: int
