@@ -58,7 +58,8 @@ def test_declared_tables_raw_and_processed_assets_dbt_sources_and_staging_models
     manifest = build.manifest()
     of_dbt = {(it["source_name"], it["name"]) for it in manifest["sources"].values()}
     assert of_dbt == declared | histories
-    staged = {it["name"] for it in manifest["nodes"].values() if it["name"].startswith("stg_")}
+    models = [it for it in manifest["nodes"].values() if it["resource_type"] == "model"]
+    staged = {it["name"] for it in models if it["schema"] == "staging"}
     assert staged == {f"stg_{source}__{table}" for source, table in declared | histories}
 
 
