@@ -1,11 +1,16 @@
 """A range of days taken again as one run: each day has its materialization, and the lake equals the source."""
 
 import datetime
+import logging
 import os
 from collections import Counter
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster._daemon.backfill import execute_backfill_iteration
 from fix_site import assert_lake_equals_source
 
 from orchestration import jobs
@@ -22,7 +27,8 @@ def test_a_backfill_of_seven_days_is_one_run_that_materializes_each_of_them(back
     for table in BY_DAY:
         for key in (dg.AssetKey(["raw", "shop", table]), dg.AssetKey(["shop", table])):
             assert set(days_of(instance, key, backfilled.run_id)) == wanted, key
-    assert {run.run_id for run in instance.get_runs()} == {backfilled.run_id, loaded_by(instance)}
+    of_command = [run.run_id for run in instance.get_runs() if "dagster/backfill" not in run.tags]
+    assert of_command == [backfilled.run_id, loaded_by(instance)]
 
 
 def test_each_day_has_its_own_row_count(backfilled, instance, site):
@@ -48,6 +54,35 @@ def test_a_day_without_rows_is_materialized_too_with_none(backfilled, instance):
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     found = days_of(instance, dg.AssetKey(["shop", "orders"]), loaded_by(instance))
     assert found[today]["dagster/partition_row_count"] == 0
+
+
+def test_a_backfill_of_everything_from_the_web_ui_takes_all_days_in_one_run(backfilled, instance):
+    """As the daemon does it; assets without days (dimensions, dbt, metrics) are runs of their own, not one a day."""
+    names = [(FIRST + n * DAY).isoformat() for n in range(7)]
+    code = ModuleTarget("orchestration.definitions", None, None, "here")
+    with create_test_daemon_workspace_context(code, instance) as workspace:
+        graph = workspace.create_request_context().asset_graph
+        backfill = PartitionBackfill.from_asset_partitions(
+            backfill_id="from-the-ui",
+            asset_graph=graph,
+            partition_names=names,
+            asset_selection=sorted(graph.materializable_asset_keys),
+            backfill_timestamp=datetime.datetime.now(datetime.UTC).timestamp(),
+            tags={},
+            dynamic_partitions_store=instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            run_config=None,
+        )
+        instance.add_backfill(backfill)
+        list(execute_backfill_iteration(workspace, logging.getLogger(__name__)))
+    asked = [run for run in instance.get_runs() if run.tags.get("dagster/backfill") == "from-the-ui"]
+    (by_day,) = [run for run in asked if jobs.days(FIRST, LAST).items() <= run.tags.items()]
+    assert by_day.asset_selection == {
+        dg.AssetKey([*zone, "shop", table]) for zone in ((), ("raw",)) for table in BY_DAY
+    }
+    assert not [run for run in asked if run.tags.get("dagster/partition")]
 
 
 class Backfilled:
