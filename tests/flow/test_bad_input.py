@@ -137,7 +137,9 @@ def test_changed_and_missing_tables_and_columns_are_each_told_in_a_sentence(site
     assert "The warehouse stays as it was" in said.out
 
 
-def test_null_and_duplicate_keys_are_set_aside_and_told_and_all_other_rows_go_on(site):
+def test_null_and_duplicate_keys_are_set_aside_and_a_metrics_store_that_is_down_is_told_once(site):
+    """Neither keeps the other rows from the warehouse, which is published all the same."""
+    version = site.warehouse_version()
     device = "select * from devices where device_id = 1"
     with changed(
         site,
@@ -151,10 +153,13 @@ def test_null_and_duplicate_keys_are_set_aside_and_told_and_all_other_rows_go_on
             "alter table devices add primary key (device_id)",
         ),
     ):
-        said = site.watershed("run", "--no-trade")
+        said = site.watershed("run", "--no-trade", METRICS_DSN=at(site.metrics_dsn, port="1"))
     refused(site, said, "shop.devices: 2 rows set aside", "device_id (key) is NULL: 1", "is not unique: 1")
-    assert len(told(said)) == 1, said.text
+    refused(site, said, "metrics server 127.0.0.1:1", "does not answer", "start the server or check METRICS_DSN")
+    assert len(told(said)) == 2, said.text
     assert_lake_equals_source(site)
+    assert site.warehouse_version() == version + 1
+    assert f"The warehouse was published before that: {site.place}" in said.out
 
 
 def test_a_value_that_breaks_a_rule_keeps_the_warehouse_of_before(site):
@@ -180,15 +185,6 @@ def test_a_value_that_breaks_a_rule_keeps_the_warehouse_of_before(site):
     assert len(told(said)) == 2, said.text
     assert "The warehouse stays as it was" in said.out
     assert site.warehouse("select order_id, status_code, _loaded_at from marts.fct_sales order by all") == before
-
-
-def test_a_metrics_store_that_is_down_is_told_once_and_the_warehouse_is_published_all_the_same(site):
-    version = site.warehouse_version()
-    said = site.watershed("run", "--no-trade", METRICS_DSN=at(site.metrics_dsn, port="1"))
-    refused(site, said, "metrics server 127.0.0.1:1", "does not answer", "start the server or check METRICS_DSN")
-    assert len(told(said)) == 1, said.text
-    assert site.warehouse_version() == version + 1
-    assert f"The warehouse was published before that: {site.place}" in said.out
 
 
 # Killed
@@ -222,7 +218,7 @@ def test_a_second_run_is_told_who_runs_and_one_killed_in_the_middle_of_the_dbt_b
 # No room
 
 
-@pytest.mark.parametrize("left", [0, 400_000, 9_000_000])
+@pytest.mark.parametrize("left", [0, 400_000])
 def test_a_full_disk(site, left):
     trade(site)
     version = site.warehouse_version()
@@ -232,10 +228,13 @@ def test_a_full_disk(site, left):
     assert site.warehouse_version() == version
 
 
-def test_after_a_full_disk_room_is_all_it_takes(site):
+def test_a_disk_that_fills_up_late_in_the_run_after_which_room_is_all_it_takes(site):
     trade(site)
-    with filled(site.home, 400_000):
-        assert site.watershed("run", "--no-trade").code != 0
+    version = site.warehouse_version()
+    with filled(site.home, 9_000_000):
+        said = site.watershed("run", "--no-trade")
+    refused(site, said, "the disk is full", "free some space")
+    assert site.warehouse_version() == version
     assert_recovers(site)
 
 
@@ -338,7 +337,10 @@ def read_only(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of its own, small enough to be filled."""
+    """A file system of its own, small enough to be filled; a plain folder for who may not mount one."""
+    if os.geteuid() != 0:
+        yield folder
+        return
     with mounted(folder, "size=200m"):
         yield folder
 
@@ -355,6 +357,8 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
 @contextlib.contextmanager
 def filled(folder: Path, left: int) -> Iterator[None]:
     """All but `left` bytes of a file system taken."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a disk that is small enough to be filled")
     ballast = folder / "ballast"
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - left)
