@@ -24,9 +24,14 @@ def suite(source: Source, table: Table) -> Suite:
 
 
 def specs(key: dg.AssetKey, suite: Suite) -> list[dg.AssetCheckSpec]:
-    """One check for each expectation of a suite."""
+    """One check for each expectation of a suite; a critical one keeps everything downstream from being built."""
     return [
-        dg.AssetCheckSpec(name, asset=key, description=expectation.description or expectation.notes or words)
+        dg.AssetCheckSpec(
+            name,
+            asset=key,
+            description=expectation.description or expectation.notes or words,
+            blocking=expectation.severity in SEVERITY,
+        )
         for (name, words), expectation in zip(_names(suite), suite.expectations, strict=True)
     ]
 

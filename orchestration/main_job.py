@@ -110,7 +110,7 @@ def _outcome(result: dg.ExecuteInProcessResult, seconds: float) -> Outcome:
         if event.is_step_success:
             steps.append(Step(event.step_key or "", True, event.step_success_data.duration_ms / 1000))
         elif event.is_step_failure:
-            failures.append(_sentence(event))
+            failures += _sentences(event)
         elif event.is_step_materialization and event.asset_key:
             metadata = event.step_materialization_data.materialization.metadata
             assets[event.asset_key.to_user_string()] = {name: value.value for name, value in metadata.items()}
@@ -136,12 +136,14 @@ def _has_failed(check: dg.AssetCheckEvaluation) -> bool:
     return not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
 
 
-def _sentence(event: dg.DagsterEvent) -> str:
+def _sentences(event: dg.DagsterEvent) -> list[str]:
     failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
-        return str(failure.user_failure_data.description)
+        return [str(failure.user_failure_data.description)]
     error = failure.error
+    if error and error.cls_name == "DagsterAssetCheckFailedError":
+        return []  # the check has told it already, see `failed_checks`
     while error and error.cause:
         error = error.cause
     what = redact(error.message.strip().splitlines()[0]) if error else "it failed"
-    return f"step {event.step_key}: {what}; look at this run in the web UI (`make ui`), and report it if it is a bug"
+    return [f"step {event.step_key}: {what}; look at this run in the web UI (`make ui`), and report it if it is a bug"]
