@@ -79,13 +79,12 @@ def replace(
     *,
     base: DeltaTable | None,
     days: Iterable[datetime.date] | None = None,
-    predicate: str | None = None,
 ) -> Committed:
-    """Replace the given days (or the rows matching `predicate`, or all rows) and set `state` in one commit.
+    """Replace the given days (or all rows) and set `state` in one commit.
 
     `base` is the version that was read to compute `rows`; if another process has committed since, Busy is raised.
     """
-    condition = predicate if days is None else days_predicate(days)
+    condition = None if days is None else days_predicate(days)
     return _write(lake, address, rows, state, base, by_day=days is not None, mode="overwrite", predicate=condition)
 
 

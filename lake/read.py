@@ -19,13 +19,14 @@ from lake.layout import DAY_COLUMNS, Address, Lake
 
 @dataclass(frozen=True)
 class TableFacts:
-    """One table as its log tells it: rows, bytes and files of the live version, and rows per UTC day."""
+    """The live version of one table as its log tells it; `columns` as the function of that name gives them."""
 
     version: int
     rows: int
     bytes: int
     files: int
     committed_at: datetime.datetime
+    columns: dict[str, pa.DataType]
     rows_per_day: dict[datetime.date, int] = field(default_factory=dict)
     bytes_per_day: dict[datetime.date, int] = field(default_factory=dict)
 
@@ -63,6 +64,7 @@ def facts(lake: Lake, address: Address) -> TableFacts | None:
         bytes=_total(actions, "size_bytes"),
         files=actions.num_rows,
         committed_at=_committed_at(delta),
+        columns=columns(delta),
         rows_per_day=rows_per_day,
         bytes_per_day=bytes_per_day,
     )

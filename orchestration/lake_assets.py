@@ -8,10 +8,9 @@ import dagster as dg
 
 from ingestion import load
 from ingestion.spec import Source, Table
-from lake import commit, layout, read
+from lake import layout, read
 from lake.fold import Folded, fold, fold_history
-from lake.intake import Subject
-from lake.layout import Address, Lake
+from lake.layout import Address
 from orchestration import days, expectation_checks, outcome, pictures
 
 
@@ -120,7 +119,7 @@ def _processed(source: Source, table: Table) -> dg.AssetsDefinition:
             lake, subject = layout.from_environment(), load.subject(source, table)
             folded = fold(lake, subject)
             facts = read.facts(lake, subject.at("processed"))
-            results = expectation_checks.results(lake, source, table, suite, context)
+            results = expectation_checks.results(lake, source, table, suite, context) if facts else []
         rows_per_day = facts.rows_per_day if facts else {}
         metadata: dict[str, Any] = {
             "dagster/row_count": facts.rows if facts else 0,
@@ -132,7 +131,7 @@ def _processed(source: Source, table: Table) -> dg.AssetsDefinition:
         }
         if rows_per_day:
             metadata["newest_day"] = max(rows_per_day).isoformat()
-        wide: dict[str, Any] = {"dagster/column_schema": _schema(lake, subject, table)}
+        wide: dict[str, Any] = {"dagster/column_schema": _schema(facts, table)}
         if rows_per_day:
             wide["rows_per_day"] = pictures.bars(rows_per_day)
         _per_day(context, facts, wide)
@@ -171,9 +170,9 @@ def _history(source: Source, table: Table) -> dg.AssetsDefinition:
     return history
 
 
-def _schema(lake: Lake, subject: Subject, table: Table) -> dg.TableSchema:
+def _schema(facts: read.TableFacts | None, table: Table) -> dg.TableSchema:
     """Columns with the types they have in the lake."""
-    types = read.columns(commit.table(lake, subject.at("processed")))
+    types = facts.columns if facts else {}
     described = {name: column.description for name, column in table.columns.items()}
     return dg.TableSchema([dg.TableColumn(name, str(kind), described.get(name)) for name, kind in types.items()])
 

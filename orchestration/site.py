@@ -59,13 +59,9 @@ def site(shop: str | None = None) -> Site:
     return Site(name, base / name)
 
 
-def enter(shop: str | None = None, *, connections: bool = True) -> Site:
-    """Set the variables of one shop in this process, from the defaults and from what its last run recorded.
-
-    With `connections` off, what the last run recorded of databases is left out: a run finds them anew.
-    """
+def enter(shop: str | None = None) -> Site:
+    """Set the variables of one shop in this process, from the defaults and from what its last run recorded."""
     here = site(shop)
-    known = recorded(here)
     here.home.mkdir(parents=True, exist_ok=True)
     values = {
         "SHOP": here.shop,
@@ -75,7 +71,7 @@ def enter(shop: str | None = None, *, connections: bool = True) -> Site:
         "WATERSHED_STATE": str(here.home),
         "DO_NOT_TRACK": "1",
         "DAGSTER_EVENT_BATCH_SIZE": "1000",  # a range of days is recorded in one transaction, not one per day
-        **{name: value for name, value in known.items() if connections or not name.endswith("_DSN")},
+        **recorded(here),
     }
     if here.shop == "completejourney":
         values |= {"WATERSHED_NOW": GROCER_NOW, "WATERSHED_FIRST_DAY": GROCER_FIRST_DAY}
