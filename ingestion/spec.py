@@ -28,6 +28,7 @@ def _name(value: str) -> str:
 
 PartitionText = Annotated[str, Field(pattern=r"^day\(\w+\)$")]
 Name = Annotated[str, AfterValidator(_name)]
+VARIABLE = "^[A-Z][A-Z0-9_]*$"
 ContractWord = Literal["evolve", "freeze", "discard_value", "discard_row"]
 
 
@@ -64,8 +65,26 @@ class Partition(Declared):
 class Contract(Declared):
     """What happens to new columns and to changed types."""
 
-    columns: Literal["evolve", "freeze"] = "evolve"
-    types: Literal["freeze"] = "freeze"
+    columns: ContractWord = "evolve"
+    types: ContractWord = "freeze"
+
+
+class Replica(Declared):
+    """A copy of the source to read from: the variable with its connection, and how far it may lie behind."""
+
+    dsn: Annotated[str, Field(pattern=VARIABLE)]
+    max_lag_s: float = Field(60, gt=0)
+    when_behind: Literal["primary", "wait"] = "primary"
+
+
+class FileFormat(Declared):
+    """How dropped files are read: `path` is a pattern below the source's folder; what is not said is found out."""
+
+    path: str
+    format: Literal["csv", "json", "parquet"] | None = None
+    encoding: str | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    null: tuple[str, ...] = ("",)
 
 
 def _partition(value: Any) -> Any:
@@ -96,7 +115,10 @@ class Table(Declared):
         Partition | None, BeforeValidator(_partition, json_schema_input_type=Partition | PartitionText | None)
     ] = None
     deletes: Literal["ignore", "sweep"] = "ignore"
+    snapshot: Literal["consistent", "loose"] = "consistent"
     history: bool = False
+    files: FileFormat | None = None
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     contract: Contract = Contract()
     drop: tuple[str, ...] = ()
     mask: dict[str, Literal["sha256"]] = {}
@@ -125,14 +147,18 @@ class Source(Declared):
     """One operational system: its connector, the name of the variable with its connection, and its tables."""
 
     name: Name
-    connector: Literal["postgres"]
-    connection: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")]
+    connector: Literal["postgres", "mysql", "files", "python"]
+    connection: Annotated[str, Field(pattern=VARIABLE)]
+    shards: tuple[Annotated[str, Field(pattern=VARIABLE)], ...] = ()
+    replica: Replica | None = None
     schema_: str = Field("public", alias="schema")
     owner: str = "team:data"
     description: str = ""
     first_day: datetime.date = datetime.date(2025, 1, 1)
     freshness_hours: int = 36
-    statement_timeout_s: int = 600
+    statement_timeout_s: int = Field(600, gt=0)
+    max_connections: int = Field(2, gt=0, le=32)
+    max_rows_per_s: int | None = Field(None, gt=0)
     tables: tuple[Table, ...] = Field(min_length=1)
 
     def table(self, name: str) -> Table:
