@@ -1,5 +1,6 @@
 """What a source file may say: `ingestion/sources/*.yml` as frozen models, with errors that name file, table and key."""
 
+import codecs
 import datetime
 import difflib
 import os
@@ -14,9 +15,10 @@ from ingestion.expectations import registry
 from lake.errors import SpecError
 
 SOURCES = Path(__file__).parent / "sources"
-TYPE = r"^(?:text|decimal\((\d{1,2}), ?(\d{1,2})\))$"
+TYPE = r"^(?:text|decimal\((\d{1,2}), ?(\d{1,2})\)|bigint|double|boolean|date|timestamp|timestamptz)$"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 PLATFORM_COLUMNS = {"year", "month", "day"}
+FILE_KEY = ("_file", "_row")
 MENDS = {"connection": "name an environment variable (capitals, digits, _), never the connection itself"}
 
 
@@ -41,7 +43,11 @@ class Declared(BaseModel):
 def _type(value: str) -> str:
     match = re.fullmatch(TYPE, value)
     if not match or (match[1] and not int(match[2]) <= int(match[1]) <= 38):
-        raise ValueError(f"type {value!r} is unknown; write text or decimal(precision, scale) with up to 38 digits")
+        known = "write text or decimal(precision, scale) with up to 38 digits"
+        raise ValueError(
+            f"type {value!r} is unknown; {known}; for files and python also bigint, double, boolean, date, timestamp "
+            "or timestamptz"
+        )
     return value
 
 
@@ -49,7 +55,11 @@ ColumnType = Annotated[str, AfterValidator(_type), Field(json_schema_extra={"pat
 
 
 class Column(Declared):
-    """One column: `type` (text, decimal(p, s)) only where inference would get it wrong, `description` for people."""
+    """One column: `type` only where inference would get it wrong, `description` for people.
+
+    Types: text, decimal(p, s); where the source has no types (files, python) also bigint, double, boolean, date,
+    timestamp (no zone), timestamptz.
+    """
 
     type: ColumnType | None = None
     description: str = ""
@@ -77,14 +87,32 @@ class Replica(Declared):
     when_behind: Literal["primary", "wait"] = "primary"
 
 
-class FileFormat(Declared):
-    """How dropped files are read: `path` is a pattern below the source's folder; what is not said is found out."""
+def _pattern(value: str) -> str:
+    if not value or value.startswith("/") or ".." in value.split("/"):
+        raise ValueError(f"{value!r} leads out of the source's folder; write a path below it, e.g. trips/*.csv.gz")
+    return value
 
-    path: str
+
+def _encoding(value: str) -> str:
+    try:
+        return codecs.lookup(value).name
+    except LookupError:
+        raise ValueError(f"encoding {value!r} is unknown; write utf-8, utf-16, cp1252, ...") from None
+
+
+class FileFormat(Declared):
+    """How dropped files are read: `path` is a pattern below the source's folder; what is not said is found out.
+
+    `null` lists the texts that mean NULL when they stand without quotes. A file in a folder that was written less than
+    `settle_s` seconds ago is left for the next load; objects of a bucket are whole from the start.
+    """
+
+    path: Annotated[str, AfterValidator(_pattern)]
     format: Literal["csv", "json", "parquet"] | None = None
-    encoding: str | None = None
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     null: tuple[str, ...] = ("",)
+    settle_s: float = Field(5, ge=0)
 
 
 def _partition(value: Any) -> Any:
@@ -128,9 +156,18 @@ class Table(Declared):
     expect: tuple[dict[str, dict[str, Any]], ...] = ()
     owner: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keyed(cls, data: Any) -> Any:
+        """Rows of files have a key by nature: the file and their number in it."""
+        if isinstance(data, dict) and data.get("files") and "key" not in data:
+            return {**data, "key": FILE_KEY}
+        return data
+
     @model_validator(mode="after")
     def _coherent(self) -> "Table":
-        if self.load != "replace" and not self.cursor:
+        # Of files it is known which were taken: they need no cursor.
+        if self.load != "replace" and not self.cursor and not self.files:
             raise ValueError(f"load: {self.load} needs a cursor; name the column that grows with each change")
         if self.history and not self.cursor:
             raise ValueError("history: true needs a cursor; name the column that dates a version")
@@ -160,6 +197,26 @@ class Source(Declared):
     max_connections: int = Field(2, gt=0, le=32)
     max_rows_per_s: int | None = Field(None, gt=0)
     tables: tuple[Table, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Source":
+        """Each table says what its connector must know, and nothing that it does not understand."""
+        needed = {"files": "files", "python": "function"}.get(self.connector)
+        for table in self.tables:
+            for key, mend in (("files", "files: {path: ...}"), ("function", "function: package.module:name")):
+                if (getattr(table, key) is None) == (key == needed):
+                    what = f"needs `{mend}`" if key == needed else f"understands no `{key}:`"
+                    raise ValueError(
+                        f"table {table.name}: connector {self.connector} {what}; "
+                        + ("add it" if key == needed else "take it out")
+                    )
+            for name, column in table.columns.items():
+                if not needed and column.type and not column.type.startswith(("text", "decimal")):
+                    raise ValueError(
+                        f"table {table.name}: column {name} is {column.type} by declaration, which a database says "
+                        "itself; declare text or decimal(p, s), or leave it out"
+                    )
+        return self
 
     def table(self, name: str) -> Table:
         """The table called `name`; raises SpecError if it is not declared."""
@@ -206,6 +263,9 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a source file, for editors."""
     schema = Source.model_json_schema()
     schema["required"] = [name for name in schema["required"] if name != "name"]
+    table = schema["$defs"]["Table"]
+    table["required"].remove("key")
+    table["anyOf"] = [{"required": ["key"]}, {"required": ["files"]}]
     return schema
 
 
