@@ -4,7 +4,8 @@ import pyarrow as pa
 
 from ingestion.connectors import Shape
 from ingestion.spec import Source, Table
-from lake.gate import Contract, Gate, gate
+from lake.drift import decide
+from lake.gate import Contract, Gate
 
 
 def entry(source: Source, table: Table, shape: Shape, known: dict[str, pa.DataType]) -> Gate:
@@ -12,12 +13,13 @@ def entry(source: Source, table: Table, shape: Shape, known: dict[str, pa.DataTy
 
     Raises SchemaDrift if the contract forbids what has changed. Nothing has to be read for it.
     """
-    return gate(
+    return decide(
         f"source {source.name}, table {table.name}",
         Contract(table.contract.columns, table.contract.types),
         shape.schema,
         known,
         native=shape.native_types,
+        needed=[*table.key, *filter(None, [table.cursor, table.partition and table.partition.column])],
         dropped=table.drop,
         masked=tuple(table.mask),
     )

@@ -1,12 +1,12 @@
-"""What may enter a table: its contract (dlt's words) held against the columns, types and rows that arrive.
+"""What may enter a table: which columns pass and as what, and which rows and values do not.
 
-`gate` decides on columns and types before anything is read; `faults` finds the rows and values that may not enter,
-with the same SQL for the first load of a table and for all later ones. Neither commits anything.
+`lake.drift` decides on the columns, by the table's contract (dlt's words); `faults` finds the rows and values that may
+not enter, with the same SQL for the first load of a table and for all later ones. Nothing is committed here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from lake import kinds
 from lake.duck import literal, quoted
-from lake.errors import SchemaDrift
 
 Word = Literal["evolve", "freeze", "discard_value", "discard_row"]
 MISFIT = "_misfit"
@@ -75,52 +74,6 @@ class Faults:
     values: Mapping[str, int] = field(default_factory=dict)
 
 
-def gate(
-    where: str,
-    contract: Contract,
-    arriving: pa.Schema,
-    known: Mapping[str, pa.DataType],
-    *,
-    native: Mapping[str, str] | None = None,
-    dropped: Collection[str] = (),
-    masked: Collection[str] = (),
-) -> Gate:
-    """Decide how the columns of `arriving` enter a table that has the columns `known` (none: its first load).
-
-    Raises SchemaDrift, naming `where`, if the contract forbids what has changed.
-    """
-    native = native or {}
-    given = {entry.name: kinds.stored(entry.type) for entry in arriving if entry.name != MISFIT}
-    before = {name: kinds.stored(kind) for name, kind in known.items() if name not in PLATFORM}
-    new = [name for name in given if before and name not in before]
-    gone = [name for name in before if name not in given and name not in dropped]
-    _refuse_columns(where, contract, new, gone)
-    barred = new if contract.columns in ("discard_value", "discard_row") else []
-    types, widened, may_fail = dict(given), {}, []
-    for name in (name for name in given if name in before and not before[name].equals(given[name])):
-        wide = kinds.widest(before[name], given[name])
-        if contract.types == "freeze" or (contract.types == "evolve" and wide is None):
-            raise _changed(where, contract, name, before[name], given[name], native)
-        types[name] = before[name]
-        if contract.types != "evolve":
-            may_fail += [name] if not kinds.holds(before[name], given[name]) else []
-        elif wide is not None:
-            types[name] = wide
-            widened |= {} if wide.equals(before[name]) else {name: wide}
-    return Gate(
-        contract,
-        columns=tuple(name for name in given if name not in barred),
-        known=types,
-        given=given,
-        may_fail=tuple(may_fail),
-        barred=tuple(barred),
-        widened=widened,
-        native=native,
-        masked=frozenset(masked),
-        notes=_notes(contract, new, gone, widened, before),
-    )
-
-
 def faults(
     connection: duckdb.DuckDBPyConnection,
     relation: str,
@@ -137,49 +90,137 @@ def faults(
     `number` is an SQL expression that numbers the rows (`rowid` of a table, or a column). Only the columns that are
     asked about are read; of rows with one key the one with the highest cursor enters.
     """
-    raise NotImplementedError
+    cases = _cases(entry, key, partition, has_misfits := _has_misfits(connection, relation))
+    whens = " ".join(f"WHEN {condition} THEN {reason}" for condition, reason in cases)
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE faulty_rows AS
+            SELECT {number} AS number, CASE {whens} END AS reason FROM {relation}
+            WHERE {" OR ".join(f"({condition})" for condition, _ in cases)}"""
+    )
+    if not key_is_enforced:
+        _twins(connection, relation, number, entry, key, cursor)
+    parts = ["SELECT NULL::BIGINT AS number, '' AS \"column\", '' AS value, '' AS reason WHERE FALSE"]
+    if entry.contract.types != "discard_row":
+        parts += [_misfit_values(relation, number, entry)] if has_misfits else []
+        parts += [_failed_values(relation, number, entry, column) for column in entry.may_fail]
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE faulty_values AS SELECT * FROM ({" UNION ALL ".join(parts)}) AS v
+            WHERE v.number NOT IN (SELECT number FROM faulty_rows)"""
+    )
+    return Faults(_counts(connection, "faulty_rows"), _counts(connection, "faulty_values"))
 
 
-def _refuse_columns(where: str, contract: Contract, new: list[str], gone: list[str]) -> None:
-    if contract.columns != "freeze":
+def twin_reason(key: tuple[str, ...]) -> str:
+    """Why a row is set aside whose key another row has too."""
+    return f"the key ({', '.join(key)}) is not unique"
+
+
+def misfits(entry: Gate, of: str = "") -> str:
+    """The SQL of `_misfit` as a map of column to text: only columns that arrive, nothing of masked ones."""
+    name = f"{of}.{MISFIT}" if of else MISFIT
+    entries = f"map_entries(CAST({name}::JSON AS MAP(VARCHAR, VARCHAR)))"
+    shown = [column for column in entry.given if column not in entry.masked] or list(entry.columns)
+    allowed = ", ".join(literal(column) for column in shown)
+    return f"map_from_entries(list_filter({entries}, lambda e: e.key IN ({allowed})))"
+
+
+def _cases(entry: Gate, key: tuple[str, ...], partition: str | None, has_misfits: bool) -> list[tuple[str, str]]:
+    """Conditions under which a row is set aside, each with the SQL of its reason."""
+    cases = []
+    if entry.contract.types == "discard_row":
+        if has_misfits:
+            first = f"map_entries({misfits(entry)})[1]"
+            cases.append(
+                (
+                    f"{MISFIT} IS NOT NULL AND cardinality({misfits(entry)}) > 0",
+                    _unfit(entry, f"{first}.key", f"{first}.value"),
+                )
+            )
+        cases += [
+            (_failed(entry, column), _unfit(entry, literal(column), f"{quoted(column)}::VARCHAR"))
+            for column in entry.may_fail
+        ]
+    cases += [(f"{entry.passed(column)} IS NULL", literal(f"{column} (key) is NULL")) for column in key]
+    if partition:
+        name = entry.passed(partition)
+        day = f"CAST({name} AS DATE)"
+        cases.append((f"{name} IS NULL", literal(f"{partition} (partition) is NULL")))
+        # Beyond these years a day has no place in the lake: no path, no Python date.
+        no_day = f"NOT isfinite({day}) OR year({day}) NOT BETWEEN 1 AND 9999"
+        cases.append((no_day, literal(f"{partition} (partition) is no day")))
+    if entry.contract.columns == "discard_row":
+        cases += [
+            (f"{quoted(column)} IS NOT NULL", literal(f"{column} is new at the source")) for column in entry.barred
+        ]
+    return cases
+
+
+def _twins(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    number: str,
+    entry: Gate,
+    key: tuple[str, ...],
+    cursor: str | None,
+) -> None:
+    """Add all but one of the rows that share a key to `faulty_rows`."""
+    named = [f"{entry.passed(column)} AS k{place}" for place, column in enumerate(key)]
+    keys = ", ".join(f"k{place}" for place in range(len(key)))
+    # The keys alone first: they are grouped in little memory, and most tables have no twins.
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE twins AS SELECT {", ".join(named)} FROM {relation}
+            GROUP BY ALL HAVING count(*) > 1"""
+    )
+    if not _count(connection, "twins"):
         return
-    if new:
-        mend = "declare `contract: {columns: evolve}`, or drop it with `drop: [...]`"
-        raise SchemaDrift(where, f'column "{new[0]}" is new at the source', mend)
-    if gone:
-        mend = "bring it back at the source, or declare `contract: {columns: evolve}`"
-        raise SchemaDrift(where, f'column "{gone[0]}" is missing at the source', mend)
+    newest = entry.passed(cursor) if cursor else "NULL"
+    content = ", ".join(quoted(column) for column in entry.given or entry.columns)
+    same = " AND ".join(f"r.k{place} = twins.k{place}" for place in range(len(key)))
+    connection.execute(
+        f"""INSERT INTO faulty_rows SELECT number, {literal(twin_reason(key))} FROM (
+                SELECT number, row_number() OVER (PARTITION BY {keys} ORDER BY newest DESC NULLS LAST, content) AS place
+                FROM (SELECT {number} AS number, {", ".join(named)}, {newest} AS newest, hash({content}) AS content
+                      FROM {relation}) AS r
+                SEMI JOIN twins ON {same} WHERE number NOT IN (SELECT number FROM faulty_rows)) WHERE place > 1"""
+    )
 
 
-def _changed(
-    where: str, contract: Contract, name: str, before: pa.DataType, now: pa.DataType, native: Mapping[str, str]
-) -> SchemaDrift:
-    what = f'column "{name}" was {before} and is now {native.get(name, now)} ({now})'
-    if contract.types == "freeze" and kinds.widest(before, now) is not None:
-        return SchemaDrift(where, what, "change it back, or declare `contract: {types: evolve}` to widen the lake's")
-    mend = "change it back, declare `contract: {types: discard_value}`, or load the table anew under another name"
-    return SchemaDrift(where, what, mend)
+def _failed(entry: Gate, column: str) -> str:
+    name = quoted(column)
+    return f"{name} IS NOT NULL AND NOT {kinds.fits(name, entry.known[column], entry.given[column])}"
 
 
-def _notes(
-    contract: Contract,
-    new: list[str],
-    gone: list[str],
-    widened: Mapping[str, pa.DataType],
-    before: Mapping[str, pa.DataType],
-) -> tuple[str, ...]:
-    notes = []
-    for name in new:
-        notes.append(
-            {
-                "discard_value": f"new column {name} is left out",
-                "discard_row": f"rows with the new column {name} are set aside",
-            }.get(contract.columns, f"new column {name}")
-        )
-    notes += [f"column {name} is gone at the source" for name in gone]
-    notes += [f"column {name} is widened from {before[name]} to {kind}" for name, kind in widened.items()]
-    return tuple(notes)
+def _failed_values(relation: str, number: str, entry: Gate, column: str) -> str:
+    value = f"{quoted(column)}::VARCHAR"
+    return f"""SELECT {number}, {literal(column)}, {value}, {_unfit(entry, literal(column), value)}
+        FROM {relation} WHERE {_failed(entry, column)}"""
 
 
-def _text(value: str) -> str:
-    return literal(value)
+def _misfit_values(relation: str, number: str, entry: Gate) -> str:
+    return f"""SELECT number, e.key, e.value, {_unfit(entry, "e.key", "e.value")} FROM (
+        SELECT {number} AS number, unnest(map_entries({misfits(entry)})) AS e FROM {relation}
+        WHERE {MISFIT} IS NOT NULL)"""
+
+
+def _unfit(entry: Gate, column: str, value: str) -> str:
+    """The SQL of the reason why a value may not enter; `column` and `value` are SQL too."""
+    kind = "'?'"
+    if entry.native:
+        pairs = ", ".join(f"{literal(name)}: {literal(text)}" for name, text in entry.native.items())
+        kind = f"coalesce(MAP {{{pairs}}}[{column}], '?')"
+    named = ", ".join(literal(text) for text in NAMED)
+    shown = f"CASE WHEN {value} IN ({named}) THEN ' is ' || {value} ELSE ' has a value' END"
+    return f"{column} || ' (' || {kind} || ')' || {shown} || ', which the lake''s type cannot hold'"
+
+
+def _has_misfits(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    return MISFIT in [entry[0] for entry in connection.execute(f"SELECT * FROM {relation} LIMIT 0").description]
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, int]:
+    return dict(connection.execute(f"SELECT reason, count(*) FROM {relation} GROUP BY 1 ORDER BY 1").fetchall())
+
+
+def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
+    return int(row[0]) if row else 0

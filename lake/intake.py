@@ -1,8 +1,8 @@
 """Raw: the append-only log of what a source said that was not known yet.
 
-Rows just read lie in a DuckDB table; this compares them with processed, sets aside what breaks the contract, and
-appends new (`i`), changed (`u`) and vanished (`d`) rows to raw, together with the cursor, in one commit. Reading the
-same window again therefore appends nothing.
+Rows just read lie in a DuckDB table; this lets those through the gate that keep the contract, compares them with
+processed, and appends new (`i`), changed (`u`) and vanished (`d`) rows to raw, together with the cursor and a checksum,
+in one commit. Reading the same window again therefore appends nothing.
 """
 
 import datetime
@@ -14,12 +14,12 @@ from typing import Any, Literal
 import duckdb
 from deltalake import DeltaTable
 
-from lake import commit, read
+from lake import checksum, commit, gate, quarantine, read
 from lake.duck import literal, quoted
 from lake.errors import TruncatedLoad
 from lake.layout import Address, Lake
 
-Kind = Literal["changes", "days", "full"]
+Kind = Literal["changes", "days", "full", "replay"]
 SHRINK_LIMIT = 0.2
 SHRINK_FLOOR = 20  # below this many rows a fifth is noise
 
@@ -62,7 +62,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Taken:
-    """What one load brought: rows read, new, changed, deleted, unchanged, quarantined (with reasons)."""
+    """What one load brought: rows read, new, changed, deleted, unchanged, and quarantined.
+
+    `values_quarantined` are copies of single values whose rows came in without them. `reasons` counts rows and values.
+    """
 
     rows_read: int = 0
     inserted: int = 0
@@ -71,6 +74,7 @@ class Taken:
     quarantined: int = 0
     keys_compared: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    values_quarantined: int = 0
 
     @property
     def unchanged(self) -> int:
@@ -85,33 +89,69 @@ def take(
     cursor: str | None,
     *,
     base: DeltaTable | None,
+    entry: gate.Gate | None = None,
+    number: str = "rowid",
     gone_from: str | None = None,
     present_keys: str | None = None,
     allow_shrink: bool = False,
 ) -> Taken:
-    """Append to raw what the table `incoming` says that processed does not.
+    """Append to raw what the relation `incoming` says that processed does not.
 
     `base` is raw as it was before `incoming` was read (None: not there); if another load was committed since, Busy is
-    raised. `gone_from` is an SQL condition over processed: its rows that are missing in `incoming` (or in the relation
+    raised. `entry` says which columns enter and as what; `number` is the SQL that numbers the rows of `incoming`.
+    `gone_from` is an SQL condition over processed: its rows that are missing in `incoming` (or in the relation
     `present_keys`, if given) are deleted. Raises TruncatedLoad if that would delete more than a fifth of them.
     """
     subject = load.subject
+    entry = entry or gate.Gate(gate.Contract(), subject.columns)
     known = read.columns(commit.table(lake, subject.at("processed")))
     read_rows = _count(connection, "incoming")
-    reasons = _set_aside(connection, lake, load)
+    found = admit(connection, lake, load, entry, number=number)
     if known:
         _keep_changed(connection, lake, subject, known)
     else:
-        connection.execute("CREATE OR REPLACE TEMP VIEW changed AS SELECT *, 'i' AS _op FROM incoming")
+        connection.execute("CREATE OR REPLACE TEMP VIEW changed AS SELECT *, 'i' AS _op FROM admitted")
     compared = 0
     if known and gone_from:
-        compared = _mark_gone(connection, lake, load, gone_from, present_keys or "present", allow_shrink)
-    counts = dict(connection.execute("SELECT _op, count(*) FROM changed GROUP BY 1").fetchall())
-    taken = Taken(
-        read_rows, counts.get("i", 0), counts.get("u", 0), counts.get("d", 0), sum(reasons.values()), compared, reasons
+        present = ", ".join(f"{entry.passed(column)} AS {quoted(column)}" for column in subject.key)
+        # From `incoming`, not `admitted`: a row in quarantine is still there at the source.
+        query = f"SELECT {present} FROM {present_keys or 'incoming'}"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW present AS {query}")
+        compared = _mark_gone(connection, lake, load, gone_from, present_keys is None, allow_shrink)
+    total = checksum.of(connection, "changed")
+    _append(connection, lake, load, cursor, total, base)
+    return Taken(
+        read_rows,
+        total.rows.get("i", 0),
+        total.rows.get("u", 0),
+        total.rows.get("d", 0),
+        quarantined=sum(found.rows.values()),
+        keys_compared=compared,
+        reasons={**found.rows, **found.values},
+        values_quarantined=sum(found.values.values()),
     )
-    _append(connection, lake, load, cursor, any(counts.values()), base)
-    return taken
+
+
+def admit(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, entry: gate.Gate, *, number: str = "rowid"
+) -> gate.Faults:
+    """Make the view `admitted` of the rows of `incoming` that may enter, as they enter; record the others."""
+    subject = load.subject
+    found = gate.faults(
+        connection,
+        "incoming",
+        number,
+        entry,
+        key=subject.key,
+        partition=subject.partition,
+        cursor=subject.cursor,
+        key_is_enforced=subject.key_is_enforced,
+    )
+    quarantine.record(connection, lake, load, "incoming", number, entry)
+    columns = ", ".join(f"{entry.passed(column)} AS {quoted(column)}" for column in entry.columns)
+    without = f" WHERE {number} NOT IN (SELECT number FROM faulty_rows)" if found.rows else ""
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW admitted AS SELECT {columns} FROM incoming{without}")
+    return found
 
 
 def _append(
@@ -119,19 +159,20 @@ def _append(
     lake: Lake,
     load: Load,
     cursor: str | None,
-    has_rows: bool,
+    total: checksum.Sum,
     base: DeltaTable | None,
 ) -> None:
     address = load.subject.at("raw")
     before = commit.state(base)
-    after: dict[str, str | None] = {
+    after: dict[str, Any] = {
         "load_id": load.id,
         "kind": load.kind,
         "window": load.window,
         "loaded_at": load.loaded_at.isoformat(),
+        **total.state(),
     }
-    after["cursor"] = cursor if load.kind != "days" else before.get("cursor")
-    if not has_rows and before and after["cursor"] == before.get("cursor"):
+    after["cursor"] = before.get("cursor") if load.kind in ("days", "replay") else cursor
+    if not any(total.rows.values()) and before and after["cursor"] == before.get("cursor"):
         return
     day = load.loaded_at
     rows = connection.execute(
@@ -141,63 +182,6 @@ def _append(
     commit.append(lake, address, rows.to_arrow_reader(100_000), after, base=base)
 
 
-def _set_aside(connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> dict[str, int]:
-    """Move rows that break the contract from `incoming` to `rejected` and to quarantine; tell how many, by reason."""
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE rejected AS SELECT incoming.*, bad._reason, bad.at AS _at
-            FROM incoming JOIN ({_broken(load.subject)}) AS bad ON incoming.rowid = bad.at"""
-    )
-    reasons = dict(connection.execute("SELECT _reason, count(*) FROM rejected GROUP BY 1 ORDER BY 1").fetchall())
-    if reasons:
-        _quarantine(connection, lake, load)
-        connection.execute("DELETE FROM incoming WHERE rowid IN (SELECT _at FROM rejected)")
-    return {str(reason): int(count) for reason, count in reasons.items()}
-
-
-def _broken(subject: Subject) -> str:
-    cases = {f"{quoted(column)} IS NULL": f"{column} (key) is NULL" for column in subject.key}
-    if subject.partition:
-        name = quoted(subject.partition)
-        day = f"CAST({name} AS DATE)"
-        cases[f"{name} IS NULL"] = f"{subject.partition} (partition) is NULL"
-        # Beyond these years a day has no place in the lake: no path, no Python date.
-        cases[f"NOT isfinite({day}) OR year({day}) NOT BETWEEN 1 AND 9999"] = (
-            f"{subject.partition} (partition) is no day"
-        )
-    whens = " ".join(f"WHEN {condition} THEN {literal(reason)}" for condition, reason in cases.items())
-    parts = [f"SELECT * FROM (SELECT rowid AS at, CASE {whens} END AS _reason FROM incoming) WHERE _reason IS NOT NULL"]
-    if not subject.key_is_enforced:
-        keys = ", ".join(quoted(column) for column in subject.key)
-        latest = f"{quoted(subject.cursor)} DESC NULLS LAST, " if subject.cursor else ""
-        parts.append(
-            f"""SELECT rowid, {literal(f"the key ({', '.join(subject.key)}) is not unique")} FROM incoming
-                WHERE NOT coalesce({" OR ".join(f"({condition})" for condition in cases)}, FALSE)
-                QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {latest}hash(incoming)) > 1"""
-        )
-    return " UNION ALL ".join(parts)
-
-
-def _quarantine(connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> None:
-    """Append the rejected rows that quarantine does not hold yet: a table that is read whole meets them each time."""
-    address = load.subject.at("quarantine")
-    base = commit.table(lake, address)
-    new = "TRUE"
-    if base is not None:
-        names = {*load.subject.columns, "_reason"}
-        same = _same(names, set(read.columns(base)), "r", "q")
-        new = f"NOT EXISTS (SELECT 1 FROM {read.relation(lake, address)} AS q WHERE {same})"
-    day = load.loaded_at
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE set_aside AS
-            SELECT r.* EXCLUDE (_at), TIMESTAMPTZ {literal(day.isoformat())} AS _loaded_at,
-            {literal(load.id)} AS _load_id, '{day:%Y}' AS year, '{day:%m}' AS month, '{day:%d}' AS day
-            FROM rejected AS r WHERE {new}"""
-    )
-    if _count(connection, "set_aside"):
-        rows = connection.execute("SELECT * FROM set_aside").to_arrow_reader(100_000)
-        commit.append(lake, address, rows, {"load_id": load.id}, base=base)
-
-
 def _keep_changed(connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, known: Container[str]) -> None:
     processed = read.relation(lake, subject.at("processed"))
     same = _same([column for column in subject.columns if column not in subject.key], known, "i", "p")
@@ -205,7 +189,7 @@ def _keep_changed(connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Su
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE changed AS
             SELECT i.*, CASE WHEN p.{first} IS NULL THEN 'i' ELSE 'u' END AS _op
-            FROM incoming AS i LEFT JOIN {processed} AS p ON {_match(subject, "i", "p")}
+            FROM admitted AS i LEFT JOIN {processed} AS p ON {_match(subject, "i", "p")}
             WHERE p.{first} IS NULL OR NOT ({same})"""
     )
 
@@ -215,28 +199,24 @@ def _mark_gone(
     lake: Lake,
     load: Load,
     gone_from: str,
-    present: str,
+    all_were_read: bool,
     allow_shrink: bool,
 ) -> int:
     subject = load.subject
-    keys = ", ".join(quoted(column) for column in subject.key)
-    if present == "present":  # a row in quarantine is still there at the source
-        query = f"SELECT {keys} FROM incoming UNION ALL SELECT {keys} FROM rejected"
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW present AS {query}")
     processed = read.relation(lake, subject.at("processed"))
     kept = dict.fromkeys([*subject.key, *([subject.partition] if subject.partition else [])])
     names = ", ".join(f"p.{quoted(column)}" for column in kept)
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE gone AS SELECT {names} FROM {processed} AS p
-            ANTI JOIN {present} AS i ON {_match(subject, "i", "p")} WHERE {gone_from}"""
+            ANTI JOIN present AS i ON {_match(subject, "i", "p")} WHERE {gone_from}"""
     )
     gone = _count(connection, "gone")
     compared = _count(connection, f"{processed} AS p WHERE {gone_from}")
     if not allow_shrink:
         # A day may become empty, the table may not: there all keys count.
-        whole = load.kind == "days" and present != "present"
+        whole = load.kind == "days" and not all_were_read
         total = _count(connection, processed) if whole else compared
-        _refuse_truncation(subject, total - _count(connection, present) if whole else gone, total)
+        _refuse_truncation(subject, total - _count(connection, "present") if whole else gone, total)
     dated = f", TIMESTAMPTZ {literal(load.loaded_at.isoformat())} AS {quoted(subject.cursor)}" if subject.cursor else ""
     if subject.cursor in kept:
         dated = ""

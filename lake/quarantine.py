@@ -1,20 +1,105 @@
-"""Quarantine: rows and values that may not enter a table, kept with the reason; nothing is lost silently."""
+"""Quarantine: rows and values that may not enter a table, kept with the reason; nothing is lost silently.
+
+Beside the table's own columns: `_reason` (why), `_column` and `_value` (the one value that did not fit, as text; NULL
+where the whole row is set aside), `_misfit` (JSON object of column to text: values of a set-aside row that do not fit
+their columns), `_loaded_at` (UTC) and `_load_id`; partitioned by the day of the load.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
-from lake.gate import Gate
-from lake.layout import Lake
+from lake import commit, kinds, read
+from lake.duck import literal, quoted
+from lake.gate import MISFIT, Gate, misfits
 
 if TYPE_CHECKING:
-    from lake.intake import Load
+    from lake.intake import Load, Subject
+    from lake.layout import Lake
+
+OWN = ("_reason", "_column", "_value", MISFIT)
 
 
 def record(
     connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, relation: str, number: str, entry: Gate
 ) -> None:
-    """Append what `gate.faults` has listed of `relation` and quarantine does not hold yet, in one commit."""
-    raise NotImplementedError
+    """Append what `gate.faults` has listed of `relation` and quarantine does not hold yet, in one commit.
+
+    A table that is read whole meets the same faults each time.
+    """
+    if not _any(connection, "faulty_rows") and not _any(connection, "faulty_values"):
+        return
+    address = load.subject.at("quarantine")
+    base = commit.table(lake, address)
+    known = read.columns(base)
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE set_aside AS
+            {_rows(connection, relation, number, entry, known)}
+            UNION ALL BY NAME {_values(load.subject, relation, number, entry, known)}"""
+    )
+    new = "TRUE"
+    if base is not None:
+        names = [entry[0] for entry in connection.execute("SELECT * FROM set_aside LIMIT 0").description]
+        same = " AND ".join(
+            f"s.{quoted(name)} IS NOT DISTINCT FROM {f'q.{quoted(name)}' if name in known else 'NULL'}"
+            for name in names
+        )
+        new = f"NOT EXISTS (SELECT 1 FROM {read.relation(lake, address)} AS q WHERE {same})"
+    day = load.loaded_at
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE new_aside AS
+            SELECT s.*, TIMESTAMPTZ {literal(day.isoformat())} AS _loaded_at, {literal(load.id)} AS _load_id,
+            '{day:%Y}' AS year, '{day:%m}' AS month, '{day:%d}' AS day FROM set_aside AS s WHERE {new}"""
+    )
+    if _any(connection, "new_aside"):
+        rows = connection.execute("SELECT * FROM new_aside").to_arrow_reader(100_000)
+        commit.append(lake, address, rows, {"load_id": load.id}, base=base)
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection, relation: str, number: str, entry: Gate, known: dict[str, pa.DataType]
+) -> str:
+    """SQL of the rows that are set aside whole, with the columns that quarantine has."""
+    shown = [*entry.columns, *(entry.barred if entry.contract.columns == "discard_row" else ())]
+    values, unfit = [], []
+    for column in shown:
+        name, wanted, given = quoted(column), _wanted(entry, column, known), entry.given.get(column)
+        if wanted is None or given is None or kinds.stored(given).equals(wanted):
+            values.append(name)
+            continue
+        fits = kinds.fits(name, wanted, given)
+        values.append(f"CASE WHEN {fits} THEN TRY_CAST({name} AS {kinds.sql(wanted)}) END AS {name}")
+        unfit.append(f"{literal(column)}, CASE WHEN {name} IS NOT NULL AND NOT {fits} THEN {name}::VARCHAR END")
+    arrived = [item[0] for item in connection.execute(f"SELECT * FROM {relation} LIMIT 0").description]
+    parts = [f"json_object({', '.join(unfit)})"] if unfit else []
+    parts += [f"coalesce(to_json({misfits(entry)}), '{{}}')"] if MISFIT in arrived else []
+    together = f"json_merge_patch('{{}}', {', '.join(parts)})" if parts else "NULL"
+    return f"""SELECT {", ".join(values)}, _reason, NULL::VARCHAR AS _column, NULL::VARCHAR AS _value,
+        nullif({together}::VARCHAR, '{{}}') AS {MISFIT}
+        FROM (SELECT r.*, f.reason AS _reason FROM (SELECT {number} AS _number, * FROM {relation}) AS r
+              JOIN faulty_rows AS f ON r._number = f.number)"""
+
+
+def _values(subject: Subject, relation: str, number: str, entry: Gate, known: dict[str, pa.DataType]) -> str:
+    """SQL of single values, each with what tells its row: key, cursor and partition."""
+    names = dict.fromkeys(filter(None, [*subject.key, subject.cursor, subject.partition]))
+    shown = []
+    for column in names:
+        wanted = _wanted(entry, column, known)
+        value = entry.passed(column, "r")
+        shown.append(f"{f'TRY_CAST({value} AS {kinds.sql(wanted)})' if wanted else value} AS {quoted(column)}")
+    return f"""SELECT {", ".join(shown)}, f.reason AS _reason, f."column" AS _column, f.value AS _value,
+        NULL::VARCHAR AS {MISFIT} FROM (SELECT {number} AS _number, * FROM {relation}) AS r
+        JOIN faulty_values AS f ON r._number = f.number"""
+
+
+def _wanted(entry: Gate, column: str, known: dict[str, pa.DataType]) -> pa.DataType | None:
+    """The type of a column in quarantine: the one it has there, else the lake's; None: as it arrives."""
+    return kinds.stored(known[column]) if column in known else entry.known.get(column)
+
+
+def _any(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    return connection.execute(f"SELECT 1 FROM {relation} LIMIT 1").fetchone() is not None
