@@ -57,7 +57,7 @@ def decide(
         widened=widened,
         native=native,
         masked=frozenset(masked),
-        notes=_notes(contract, new, gone, widened, before),
+        notes=_notes(contract, new, widened, before),
     )
 
 
@@ -85,7 +85,6 @@ def _changed(
 def _notes(
     contract: Contract,
     new: list[str],
-    gone: list[str],
     widened: Mapping[str, pa.DataType],
     before: Mapping[str, pa.DataType],
 ) -> tuple[str, ...]:
@@ -97,6 +96,5 @@ def _notes(
                 "discard_row": f"rows with the new column {name} are set aside",
             }.get(contract.columns, f"new column {name}")
         )
-    notes += [f"column {name} is gone at the source" for name in gone]
     notes += [f"column {name} is widened from {before[name]} to {kind}" for name, kind in widened.items()]
     return tuple(notes)

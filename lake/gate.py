@@ -209,8 +209,8 @@ def _unfit(entry: Gate, column: str, value: str) -> str:
         pairs = ", ".join(f"{literal(name)}: {literal(text)}" for name, text in entry.native.items())
         kind = f"coalesce(MAP {{{pairs}}}[{column}], '?')"
     named = ", ".join(literal(text) for text in NAMED)
-    shown = f"CASE WHEN {value} IN ({named}) THEN ' is ' || {value} ELSE ' has a value' END"
-    return f"{column} || ' (' || {kind} || ')' || {shown} || ', which the lake''s type cannot hold'"
+    which = f"CASE WHEN {value} IN ({named}) THEN ' is ' || {value} || ', which' ELSE ' has a value that' END"
+    return f"{column} || ' (' || {kind} || ')' || {which} || ' the lake''s type cannot hold'"
 
 
 def _has_misfits(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:

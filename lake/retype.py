@@ -2,16 +2,59 @@
 
 from collections.abc import Mapping
 
+import duckdb
 import pyarrow as pa
 
+from lake import checksum, commit, kinds, read
+from lake.access import told
+from lake.duck import quoted
 from lake.intake import Subject
-from lake.layout import Lake
+from lake.layout import Address, Lake
+
+OF_ONE_LOAD = ("load_id", "rows", "checksum", "recorded")
 
 
-def widen(lake: Lake, subject: Subject, widened: Mapping[str, pa.DataType]) -> None:
-    """Change the type of columns that raw holds; does nothing where they have it already.
+def widen(lake: Lake, subject: Subject, widened: Mapping[str, pa.DataType]) -> bool:
+    """Change the type of columns that the lake holds, where they do not have it yet; tells whether anything changed.
 
-    Raw comes last: killed in between, the next load finds raw with its old types and does the rest. What raw waits to
-    be folded must be folded before. Old versions of the tables keep the old type.
+    Raw comes last: killed in between, the next load finds raw with its old types and does the rest. Loads that wait to
+    be folded into processed must be folded before. Old versions of the tables keep the old types.
     """
-    raise NotImplementedError
+    if not widened:
+        return False
+    history = Address("processed", subject.source, f"{subject.table}_history")
+    changed = [_widen(lake, address, widened) for address in (subject.at("processed"), history, subject.at("raw"))]
+    return any(changed)
+
+
+def _widen(lake: Lake, address: Address, widened: Mapping[str, pa.DataType]) -> bool:
+    base = commit.table(lake, address)
+    if base is None:
+        return False
+    known = read.columns(base)
+    casts = [
+        f"CAST({quoted(name)} AS {kinds.sql(kind)}) AS {quoted(name)}"
+        for name, kind in widened.items()
+        if name in known and not kinds.stored(known[name]).equals(kind)
+    ]
+    if not casts:
+        return False
+    # Other state stays as it is; with no load's id in it, nothing waits to be folded because of this commit.
+    state = {name: value for name, value in commit.state(base).items() if name not in OF_ONE_LOAD}
+    with read.connect(lake) as connection, told(lake):
+        relation = f"(SELECT * REPLACE ({', '.join(casts)}) FROM {read.relation(lake, address)})"
+        if address.zone == "raw":
+            state["recorded"] = _sums(connection, relation)
+        rows = connection.execute(f"SELECT * FROM {relation}").to_arrow_reader(100_000)
+        commit.replace(lake, address, rows, state, base=base, retype=True)
+    return True
+
+
+def _sums(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, object]:
+    """The checksums of all loads as they are from now on: they were taken of values of the old types."""
+    loads: dict[str, checksum.Sum] = {}
+    query = f"SELECT _load_id, _op, count(*), sum({checksum.row(connection, relation)}) FROM {relation} GROUP BY ALL"
+    for load, op, count, total in connection.execute(query).fetchall():
+        part = checksum.Sum({op: count}, int(total) % checksum.MODULUS)
+        loads[load] = loads.get(load, checksum.Sum()) + part
+    return {load: total.state() for load, total in loads.items()}
