@@ -18,7 +18,8 @@ APART = {"_loaded_at", "_load_id", *DAY_COLUMNS}
 MODULUS = 1 << 64
 # Types whose hash depends on how wide or in what unit they are kept; what is not named is hashed as its text.
 SAME = {"boolean", "date", "varchar", "blob", "decimal", "bigint", "double", "timestamp", "timestamp with time zone"}
-WIDER = {"tinyint": "BIGINT", "smallint": "BIGINT", "integer": "BIGINT", "float": "DOUBLE"}
+WIDER = dict.fromkeys(("tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"), "BIGINT")
+WIDER |= {"float": "DOUBLE"}
 WIDER |= {"timestamp_s": "TIMESTAMP", "timestamp_ms": "TIMESTAMP", "timestamp_ns": "TIMESTAMP"}
 
 

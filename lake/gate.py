@@ -204,13 +204,13 @@ def _misfit_values(relation: str, number: str, entry: Gate) -> str:
 
 def _unfit(entry: Gate, column: str, value: str) -> str:
     """The SQL of the reason why a value may not enter; `column` and `value` are SQL too."""
-    kind = "'?'"
+    kind = "''"
     if entry.native:
         pairs = ", ".join(f"{literal(name)}: {literal(text)}" for name, text in entry.native.items())
-        kind = f"coalesce(MAP {{{pairs}}}[{column}], '?')"
+        kind = f"coalesce(' (' || MAP {{{pairs}}}[{column}] || ')', '')"
     named = ", ".join(literal(text) for text in NAMED)
     which = f"CASE WHEN {value} IN ({named}) THEN ' is ' || {value} || ', which' ELSE ' has a value that' END"
-    return f"{column} || ' (' || {kind} || ')' || {which} || ' the lake''s type cannot hold'"
+    return f"{column} || {kind} || {which} || ' the lake''s type cannot hold'"
 
 
 def _has_misfits(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:

@@ -39,6 +39,11 @@ class Subject:
     def __str__(self) -> str:
         return f"{self.source}.{self.table}"
 
+    @property
+    def told(self) -> frozenset[str]:
+        """The columns whose bounds the log tells, so that readers can skip files."""
+        return frozenset(filter(None, (*self.key, self.cursor, self.partition)))
+
     def at(self, zone: Literal["raw", "processed", "quarantine"]) -> Address:
         """The table's address in one zone."""
         return Address(zone, self.source, self.table)
@@ -52,6 +57,7 @@ class Load:
     kind: Kind
     window: str
     loaded_at: datetime.datetime
+    declared: str = ""
 
     @property
     def id(self) -> str:
@@ -94,6 +100,7 @@ def take(
     gone_from: str | None = None,
     present_keys: str | None = None,
     allow_shrink: bool = False,
+    record_rows: bool = True,
 ) -> Taken:
     """Append to raw what the relation `incoming` says that processed does not.
 
@@ -101,12 +108,13 @@ def take(
     raised. `entry` says which columns enter and as what; `number` is the SQL that numbers the rows of `incoming`.
     `gone_from` is an SQL condition over processed: its rows that are missing in `incoming` (or in the relation
     `present_keys`, if given) are deleted. Raises TruncatedLoad if that would delete more than a fifth of them.
+    Rows that may not enter go to quarantine, unless `record_rows` says that they lie there already.
     """
     subject = load.subject
     entry = entry or gate.Gate(gate.Contract(), subject.columns)
     known = read.columns(commit.table(lake, subject.at("processed")))
     read_rows = _count(connection, "incoming")
-    found = admit(connection, lake, load, entry, number=number)
+    found = admit(connection, lake, load, entry, number=number, record_rows=record_rows)
     if known:
         _keep_changed(connection, lake, subject, known)
     else:
@@ -132,8 +140,27 @@ def take(
     )
 
 
+def state(load: Load, cursor: str | None, total: checksum.Sum) -> dict[str, Any]:
+    """What raw's log keeps of a load, in the commit that holds its rows."""
+    return {
+        "load_id": load.id,
+        "kind": load.kind,
+        "window": load.window,
+        "loaded_at": load.loaded_at.isoformat(),
+        "cursor": cursor,
+        "declared": load.declared or None,
+        **total.state(),
+    }
+
+
 def admit(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, entry: gate.Gate, *, number: str = "rowid"
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    load: Load,
+    entry: gate.Gate,
+    *,
+    number: str = "rowid",
+    record_rows: bool = True,
 ) -> gate.Faults:
     """Make the view `admitted` of the rows of `incoming` that may enter, as they enter; record the others."""
     subject = load.subject
@@ -147,7 +174,7 @@ def admit(
         cursor=subject.cursor,
         key_is_enforced=subject.key_is_enforced,
     )
-    quarantine.record(connection, lake, load, "incoming", number, entry)
+    quarantine.record(connection, lake, load, "incoming", number, entry, rows=record_rows)
     columns = ", ".join(f"{entry.passed(column)} AS {quoted(column)}" for column in entry.columns)
     without = f" WHERE {number} NOT IN (SELECT number FROM faulty_rows)" if found.rows else ""
     connection.execute(f"CREATE OR REPLACE TEMP VIEW admitted AS SELECT {columns} FROM incoming{without}")
@@ -164,15 +191,18 @@ def _append(
 ) -> None:
     address = load.subject.at("raw")
     before = commit.state(base)
-    after: dict[str, Any] = {
+    after: dict[str, Any] = dict(before) if load.kind == "replay" else {}
+    after |= {
         "load_id": load.id,
         "kind": load.kind,
         "window": load.window,
         "loaded_at": load.loaded_at.isoformat(),
+        "declared": load.declared or before.get("declared"),
         **total.state(),
     }
     after["cursor"] = before.get("cursor") if load.kind in ("days", "replay") else cursor
-    if not any(total.rows.values()) and before and after["cursor"] == before.get("cursor"):
+    told = ("cursor", "declared")
+    if not any(total.rows.values()) and before and all(after[name] == before.get(name) for name in told):
         return
     day = load.loaded_at
     rows = connection.execute(

@@ -7,39 +7,48 @@ their columns), `_loaded_at` (UTC) and `_load_id`; partitioned by the day of the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 
 from lake import commit, kinds, read
+from lake.access import told
 from lake.duck import literal, quoted
 from lake.gate import MISFIT, Gate, misfits
 
 if TYPE_CHECKING:
     from lake.intake import Load, Subject
-    from lake.layout import Lake
+    from lake.layout import Address, Lake
 
 OWN = ("_reason", "_column", "_value", MISFIT)
 
 
 def record(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, relation: str, number: str, entry: Gate
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    load: Load,
+    relation: str,
+    number: str,
+    entry: Gate,
+    *,
+    rows: bool = True,
 ) -> None:
     """Append what `gate.faults` has listed of `relation` and quarantine does not hold yet, in one commit.
 
-    A table that is read whole meets the same faults each time.
+    A table that is read whole meets the same faults each time. Without `rows`, only single values are recorded.
     """
-    if not _any(connection, "faulty_rows") and not _any(connection, "faulty_values"):
+    with_rows = rows and _any(connection, "faulty_rows")
+    if not with_rows and not _any(connection, "faulty_values"):
         return
     address = load.subject.at("quarantine")
     base = commit.table(lake, address)
     known = read.columns(base)
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE set_aside AS
-            {_rows(connection, relation, number, entry, known)}
-            UNION ALL BY NAME {_values(load.subject, relation, number, entry, known)}"""
-    )
+    parts = [_rows(connection, relation, number, entry, known)] if with_rows else []
+    parts.append(_values(load.subject, relation, number, entry, known))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE set_aside AS {' UNION ALL BY NAME '.join(parts)}")
     new = "TRUE"
     if base is not None:
         names = [entry[0] for entry in connection.execute("SELECT * FROM set_aside LIMIT 0").description]
@@ -55,8 +64,71 @@ def record(
             '{day:%Y}' AS year, '{day:%m}' AS month, '{day:%d}' AS day FROM set_aside AS s WHERE {new}"""
     )
     if _any(connection, "new_aside"):
-        rows = connection.execute("SELECT * FROM new_aside").to_arrow_reader(100_000)
-        commit.append(lake, address, rows, {"load_id": load.id}, base=base)
+        found = connection.execute("SELECT * FROM new_aside").to_arrow_reader(100_000)
+        commit.append(lake, address, found, {"load_id": load.id}, base=base)
+
+
+@dataclass(frozen=True)
+class Held:
+    """How much of a table lies in quarantine for one reason, and since when (UTC)."""
+
+    reason: str
+    rows: int
+    values: int
+    since: datetime.datetime
+    until: datetime.datetime
+
+
+def summary(lake: Lake, address: Address) -> tuple[Held, ...]:
+    """What lies in one table's quarantine, by reason, most first; empty if nothing does."""
+    if commit.table(lake, address) is None:
+        return ()
+    with read.connect(lake) as connection, told(lake):
+        found = connection.execute(
+            f"""SELECT _reason, count(*) FILTER (_column IS NULL), count(*) FILTER (_column IS NOT NULL),
+                min(_loaded_at), max(_loaded_at) FROM {relation(lake, address)} GROUP BY 1 ORDER BY count(*) DESC, 1"""
+        ).fetchall()
+    return tuple(Held(*row) for row in found)
+
+
+def examples(lake: Lake, address: Address, limit: int, reason: str | None = None) -> list[dict[str, Any]]:
+    """The newest rows and values in quarantine, without columns that are NULL."""
+    if commit.table(lake, address) is None:
+        return []
+    where = "WHERE _reason = $reason" if reason else ""
+    query = f"""SELECT * EXCLUDE (year, month, day) FROM {relation(lake, address)} {where}
+        ORDER BY _loaded_at DESC, _reason LIMIT {int(limit)}"""
+    with read.connect(lake) as connection, told(lake):
+        found = connection.execute(query, {"reason": reason} if reason else None).to_arrow_table().to_pylist()
+    return [{name: value for name, value in row.items() if value is not None} for row in found]
+
+
+def relation(lake: Lake, address: Address) -> str:
+    """The SQL that reads a table's quarantine; columns of `OWN` that an old one lacks are NULL."""
+    known = read.columns(commit.table(lake, address))
+    missing = [f"NULL::VARCHAR AS {name}" for name in OWN if name not in known]
+    return f"(SELECT {', '.join(['*', *missing])} FROM {read.relation(lake, address)})"
+
+
+def remove(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, address: Address, which: str | None, state: dict[str, Any]
+) -> None:
+    """Take out the rows that the temporary table `which` holds (None: all), in one commit; old versions keep them."""
+    base = commit.table(lake, address)
+    if base is None:
+        return
+    names = [name for name in read.columns(base) if name != "_number"]
+    here = read.relation(lake, address)
+    days, condition = None, "FALSE"
+    if which is not None:
+        found = connection.execute(f"SELECT DISTINCT _loaded_at::DATE FROM {which}").fetchall()
+        days = [day for (day,) in found]
+        if not days:
+            return
+        same = " AND ".join(f"q.{quoted(name)} IS NOT DISTINCT FROM d.{quoted(name)}" for name in names)
+        condition = f"({commit.days_predicate(days)}) AND NOT EXISTS (SELECT 1 FROM {which} AS d WHERE {same})"
+    rows = connection.execute(f"SELECT q.* FROM {here} AS q WHERE {condition}").to_arrow_reader(100_000)
+    commit.replace(lake, address, rows, state, base=base, days=days)
 
 
 def _rows(
