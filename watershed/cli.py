@@ -172,6 +172,68 @@ def rollback(shop: str) -> None:
     plain(f"Version {version.number} is in force again; the next run publishes a new one.")
 
 
+@main.group(cls=Commands)
+def source() -> None:
+    """Declare sources: draft from a database, compare with it, add to the project."""
+
+
+@source.command()
+@click.argument("origin", metavar="VARIABLE|DSN")
+@click.option("--schema", help="Schema to draft; public, or the fullest one.")
+@click.option("--connection", metavar="VARIABLE", help="Name of the variable to write into the draft.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write a file, not the terminal.")
+def discover(origin: str, schema: str | None, connection: str | None, output: Path | None) -> None:
+    """Draft a source file from a database's catalogue, with the reason for each guess.
+
+    VARIABLE names an environment variable that holds the connection; a connection given as it is, is not written down.
+    """
+    from watershed import source as sources
+
+    text, sentence = sources.text_of_draft(origin, schema, connection)
+    if output is None:
+        click.echo(text, nl=False)
+    elif output.exists():
+        raise SpecError(str(output), "is there already", "move it away, or choose another name")
+    else:
+        output.write_text(text, encoding="utf-8")
+    click.echo(sentence if output is None else f"{output}: {sentence}", err=output is None)
+
+
+@source.command("check")
+@shop_option
+@click.argument("name", metavar="[SOURCE]", required=False)
+def check_source(shop: str, name: str | None) -> None:
+    """Compare declarations with databases and lake: what would fail, what to look at, what the next load reads."""
+    from ingestion import compare
+    from lake import layout
+    from orchestration import site
+    from watershed import source as sources
+
+    site.enter(shop)
+    failing = False
+    for declared in sources.declared(name):
+        try:
+            found = compare.compare(declared, layout.from_environment())
+        except PlatformError as error:  # the other sources are looked at all the same
+            failing = True
+            click.echo(f"{error}.")
+            continue
+        failing |= bool(found.failing)
+        click.echo("\n".join(sources.lines_of_check(found)))
+    if failing:
+        raise click.exceptions.Exit(1)
+
+
+@source.command("add")
+@click.argument("what", metavar="FILE|SOURCE")
+def add_source(what: str) -> None:
+    """Make a source file part of the project: dbt's source, and a staging model for each table that has none."""
+    from watershed import source as sources
+
+    for line in sources.add(what):
+        click.echo(line)
+
+
 @main.command()
 @click.argument("what", type=click.Choice(["postgres", "s3", "all"]), default="postgres")
 def up(what: str) -> None:

@@ -156,7 +156,7 @@ def _horizon_here(
     sleep(SETTLING_S)
     named = {"relation": relation, "reader": reader}
     first = session.execute(_OPEN, named).fetchall()
-    seen = [start.astimezone(datetime.UTC) for start, *_ in first if start is not None]
+    seen: list[datetime.datetime] = [start.astimezone(datetime.UTC) for start, *_ in first if start is not None]
     hidden = {virtualxid for start, _, virtualxid, _ in first if start is None}
     unseen = _outlasting(session, named, hidden, patience_s, sleep)
     if session.execute(_PREPARED, named).fetchone() or any(unseen.values()):
@@ -189,8 +189,9 @@ def _is_standby(session: Session) -> bool:
 
 
 def _horizon_of_standby(session: Session) -> datetime.datetime:
-    row = session.execute("select pg_last_xact_replay_timestamp()").fetchone()
-    return row[0].astimezone(datetime.UTC) - UNSEEN if row and row[0] else NEVER
+    row: Any = session.execute("select pg_last_xact_replay_timestamp()").fetchone()
+    last: datetime.datetime | None = row[0]
+    return NEVER if last is None else last.astimezone(datetime.UTC) - UNSEEN
 
 
 def _await_replay(session: Session, position: str, patience_s: float, sleep: Callable[[float], None]) -> None:
