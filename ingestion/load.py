@@ -1,34 +1,56 @@
-"""The load of one table: read a window from the source, hand it to the lake's intake. One commit, or nothing."""
+"""The load of one table: stage a window of the source, hand it to the lake. One commit, or nothing.
+
+What is staged and not yet committed is used again by the next attempt. A table of many shards is loaded from all that
+answer; those that do not are told at the end, when the others are committed.
+"""
 
 import datetime
-from contextlib import closing
+import json
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from ingestion import contract, incoming
 from ingestion.connectors import Connector, Shape, Window, connector
-from ingestion.connectors.postgres import explained
+from ingestion.connectors.shard import SHARD, Shard
+from ingestion.extract import Staged, extract
 from ingestion.spec import Source, Table
-from lake import commit, read
+from lake import bulk, commit, read
 from lake.access import told
-from lake.duck import quoted
-from lake.errors import SchemaDrift
+from lake.duck import literal, quoted
+from lake.errors import PlatformError, SourceUnavailable, SpecError
 from lake.fold import fold
+from lake.gate import Gate
 from lake.intake import Kind, Load, Subject, Taken, take
 from lake.layout import Lake
+from lake.retype import widen
+
+LOG = logging.getLogger("watershed.load")
+Days = tuple[datetime.date, datetime.date]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one load did, in figures and in a sentence."""
+    """What one load did, in figures and in a sentence. `rows_read` counts what this attempt read from the source."""
 
     subject: Subject
     kind: Kind
     window: str
     taken: Taken
     seconds: float
+    rows_read: int = 0
+    chunks: int = 1
+    chunks_kept: int = 0
+    sweep_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -37,8 +59,31 @@ class Loaded:
         parts = [f"{taken.inserted:,} new", f"{taken.updated:,} changed", f"{taken.deleted:,} deleted"]
         if taken.quarantined:
             parts.append(f"{taken.quarantined:,} quarantined")
-        noted = f" ({taken.keys_compared:,} keys compared)" if taken.keys_compared else ""
-        return f"{self.subject}: read {taken.rows_read:,} rows {self.window}: {', '.join(parts)}{noted}"
+        if taken.values_quarantined:
+            parts.append(f"{taken.values_quarantined:,} values quarantined")
+        noted = list(self.notes)
+        if taken.keys_compared:
+            noted.append(f"{taken.keys_compared:,} keys compared{self._cost(taken.keys_compared)}")
+        if self.chunks_kept:
+            noted.append(f"{self.chunks_kept} of {self.chunks} chunks were there from an interrupted load")
+        extra = f" ({'; '.join(noted)})" if noted else ""
+        return f"{self.subject}: read {taken.rows_read:,} rows {self.window}: {', '.join(parts)}{extra}"
+
+    def _cost(self, keys: int) -> str:
+        return f" at {self.sweep_seconds / keys * 1e6:.1f} s per million" if keys >= 10_000 else ""
+
+
+@dataclass
+class _Part:
+    """What is read of one server: all of a table, or a shard of it."""
+
+    name: str | None
+    source: Source
+    session: Connector
+    shape: Shape
+    window: Window
+    horizon: datetime.datetime
+    staged: Staged | None = None
 
 
 def changes(lake: Lake, source: Source, table: Table, *, allow_shrink: bool = False) -> Loaded:
@@ -59,152 +104,305 @@ def days(
     return _load(lake, source, table, (first, last), allow_shrink)
 
 
-def span(lake: Lake, source: Source) -> tuple[datetime.date, datetime.date] | None:
+def span(lake: Lake, source: Source) -> Days | None:
     """The UTC days from the newest that the lake holds (or the source's first) to the source's newest."""
-    session = connector(source)
-    try:
-        ends = []
-        for table in source.tables:
-            extent = session.extent(table) if table.partition else None
-            if extent is None:
-                continue
-            facts = read.facts(lake, subject(source, table).at("processed"))
-            known = max(facts.rows_per_day, default=extent[0]) if facts else extent[0]
-            ends.append((min(known, extent[1]), extent[1]))
-    finally:
-        session.close()
+    ends = []
+    for _, one in _servers(source):
+        session = connector(one)
+        try:
+            for table in source.tables:
+                extent = session.extent(table) if table.partition else None
+                if extent is None:
+                    continue
+                facts = read.facts(lake, subject(source, table).at("processed"))
+                known = max(facts.rows_per_day, default=extent[0]) if facts else extent[0]
+                ends.append((min(known, extent[1]), extent[1]))
+        finally:
+            session.close()
     return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
 
 
 def subject(source: Source, table: Table, shape: Shape | None = None) -> Subject:
     """What the lake must know of a declared table."""
+    dated = shape is None or table.cursor is None or _is_time(shape, table.cursor)
     return Subject(
         source=source.name,
         table=table.name,
-        key=table.key,
-        columns=tuple(shape.expressions) if shape else (),
-        cursor=table.cursor,
+        key=(*table.key, SHARD) if source.shards else table.key,
+        columns=tuple(shape.schema.names) if shape else (),
+        cursor=table.cursor if dated else None,
         partition=table.partition.column if table.partition else None,
         key_is_enforced=shape.key_is_enforced if shape else False,
     )
 
 
-def _load(
-    lake: Lake, source: Source, table: Table, wanted: tuple[datetime.date, datetime.date] | None, allow_shrink: bool
-) -> Loaded:
+def declared(source: Source, table: Table) -> str:
+    """What the rows in the lake depend on: where it differs from the last load's, the table is read anew."""
+    return json.dumps(
+        {
+            "key": table.key,
+            "cursor": table.cursor,
+            "partition": table.partition.column if table.partition else None,
+            "columns": {name: column.type for name, column in sorted(table.columns.items()) if column.type},
+            "drop": sorted(table.drop),
+            "mask": dict(sorted(table.mask.items())),
+            "shards": sorted(source.shards),
+        }
+    )
+
+
+def redeclared(before: dict[str, Any], source: Source, table: Table) -> list[str]:
+    """The keys of the declaration that differ from those of the last load; none if it did not tell them.
+
+    Raises SpecError if the table would have to lie in other partitions.
+    """
+    if not before.get("declared"):
+        return []
+    old, new = json.loads(before["declared"]), json.loads(declared(source, table))
+    changed = [name for name in new if old.get(name) != new[name]]
+    if "partition" in changed:
+        what = f"partition was {old['partition'] or 'none'} and is now {new['partition'] or 'none'}"
+        mend = "change it back, or load the table anew under another name"
+        raise SpecError(f"source {source.name}, table {table.name}", what, mend)
+    return changed
+
+
+def _load(lake: Lake, source: Source, table: Table, wanted: Days | None, allow_shrink: bool) -> Loaded:
     started = datetime.datetime.now(datetime.UTC)
     fold(lake, subject(source, table))  # what an earlier, killed run left waiting
-    with closing(read.connect(lake)) as connection, closing(connector(source)) as session:
-        shape = session.shape(table)
-        about = subject(source, table, shape)
-        raw = commit.table(lake, about.at("raw"))
-        before = commit.state(raw)
-        horizon = session.horizon()
-        kind, window, words = _window(table, before.get("cursor"), wanted, bool(before))
-        load = Load(about, kind, words, _after(started, before.get("loaded_at")))
-        session.attach(connection)
-        try:
-            connection.execute(f"CREATE TEMP TABLE incoming AS {session.query(table, shape, window)}")
-            gone_from, keys = _gone(connection, session, table, shape, kind, window, bool(before))
-        except duckdb.Error as error:
-            raise explained(source, error) from None
-        _reject_drift(source, raw, connection, shape, table)
-        cursor = _cursor(connection, table, before.get("cursor"), horizon)
-        with told(lake):
-            taken = take(
-                connection,
-                lake,
-                load,
-                cursor,
-                base=raw,
-                gone_from=gone_from,
-                present_keys=keys,
-                allow_shrink=allow_shrink,
-            )
-    return Loaded(about, kind, words, taken, (datetime.datetime.now(datetime.UTC) - started).total_seconds())
+    raw = commit.table(lake, subject(source, table).at("raw"))
+    before = commit.state(raw)
+    changed = redeclared(before, source, table)
+    if changed:
+        LOG.warning("%s.%s: %s changed: the whole table is read again", source.name, table.name, ", ".join(changed))
+    kind, words = _kind(table, before, None if changed else wanted, bool(changed))
+    with ExitStack() as stack:
+        parts, failures = _open(stack, source, table, before, wanted, kind)
+        about = subject(source, table, parts[0].shape)
+        entry = contract.entry(source, table, parts[0].shape, read.columns(raw))
+        if widen(lake, about, entry.widened):
+            raw = commit.table(lake, about.at("raw"))
+        version = raw.version() if raw is not None else -1
+        failures |= _stage(stack, parts, table, version)
+        load = Load(about, kind, words, _after(started, before.get("loaded_at")), declared(source, table))
+        taken, sweep = _commit(lake, load, parts, table, entry, raw, before, allow_shrink)
+    staged = [part.staged for part in parts if part.staged]
+    loaded = Loaded(
+        about,
+        kind,
+        words,
+        taken,
+        (datetime.datetime.now(datetime.UTC) - started).total_seconds(),
+        rows_read=sum(one.rows_read for one in staged),
+        chunks=sum(one.chunks for one in staged),
+        chunks_kept=sum(one.chunks_kept for one in staged),
+        sweep_seconds=sweep,
+        notes=entry.notes,
+    )
+    if failures:
+        raise _reported(source, table, loaded, failures)
+    return loaded
 
 
-def _window(
-    table: Table,
-    cursor: str | None,
-    wanted: tuple[datetime.date, datetime.date] | None,
-    known: bool,
-) -> tuple[Kind, Window, str]:
+def _kind(table: Table, before: dict[str, Any], wanted: Days | None, changed: bool) -> tuple[Kind, str]:
     if wanted and table.partition:
         first, last = wanted
-        words = f"of {first}" if first == last else f"of {first} to {last}"
-        return "days", Window(first=first, last=last), words
-    if wanted or table.load == "replace" or not known:
-        return "full", Window(), "of the whole table"
-    after = cursor
-    if after and table.lookback:
-        after = (datetime.datetime.fromisoformat(after) - table.lookback).isoformat()
-    since = f"changed since {after[:19].replace('T', ' ')}" if after else "of the whole table"
-    return "changes", Window(after=after), since
+        return "days", f"of {first}" if first == last else f"of {first} to {last}"
+    if wanted or table.load == "replace" or not before or changed:
+        return "full", "of the whole table"
+    cursor = before.get("cursor")
+    if cursor is None:
+        return "changes", "of the whole table"
+    return "changes", f"changed since {_shown(cursor)}" if table.cursor else "that are new"
+
+
+def _shown(cursor: str) -> str:
+    if cursor.startswith("{"):  # one per shard
+        known = [value for value in json.loads(cursor).values() if value]
+        cursor = min(known) if known else "the beginning"
+    return cursor[:19].replace("T", " ")
+
+
+def _servers(source: Source) -> list[tuple[str | None, Source]]:
+    """The servers of a source: each shard's name with a source that reads just that one."""
+    if not source.shards:
+        return [(None, source)]
+    return [(name, source.model_copy(update={"connection": name, "shards": ()})) for name in source.shards]
+
+
+def _open(
+    stack: ExitStack, source: Source, table: Table, before: dict[str, Any], wanted: Days | None, kind: Kind
+) -> tuple[list[_Part], dict[str, PlatformError]]:
+    """A session on each server; of many, those that answer."""
+    parts: list[_Part] = []
+    failures: dict[str, PlatformError] = {}
+    for name, one in _servers(source):
+        try:
+            session: Connector = connector(one)
+            stack.callback(session.close)
+            session = Shard(name, session) if name else session
+            shape = session.shape(table)
+            window = _window(table, shape, _cursor_of(before.get("cursor"), name), wanted, kind)
+            parts.append(_Part(name, one, session, shape, window, session.horizon(table)))
+        except PlatformError as error:
+            if name is None:
+                raise
+            failures[name] = error
+    if not parts:
+        raise next(iter(failures.values()))
+    return parts, failures
+
+
+def _window(table: Table, shape: Shape, cursor: str | None, wanted: Days | None, kind: Kind) -> Window:
+    if kind == "days" and wanted:
+        return Window(first=wanted[0], last=wanted[1])
+    if kind != "changes" or cursor is None:
+        return Window()
+    if table.lookback and table.cursor and _is_time(shape, table.cursor):
+        cursor = (datetime.datetime.fromisoformat(cursor) - table.lookback).isoformat()
+    return Window(after=cursor)
+
+
+def _stage(stack: ExitStack, parts: list[_Part], table: Table, version: int) -> dict[str, PlatformError]:
+    """Stage all parts, shards side by side; of many, those that fail are left out and told."""
+    if len(parts) == 1 and parts[0].name is None:
+        part = parts[0]
+        part.staged = stack.enter_context(extract(part.session, part.source, table, part.shape, part.window, version))
+        return {}
+    failures: dict[str, PlatformError] = {}
+    staging = [extract(part.session, part.source, table, part.shape, part.window, version) for part in parts]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        tasks = [pool.submit(one.__enter__) for one in staging]
+    for part, one, task in zip(parts, staging, tasks, strict=True):
+        try:
+            part.staged = task.result()
+            stack.push(one.__exit__)
+        except PlatformError as error:
+            failures[part.name or ""] = error
+    if len(failures) == len(parts):
+        raise next(iter(failures.values()))
+    return failures
+
+
+def _commit(
+    lake: Lake,
+    load: Load,
+    parts: list[_Part],
+    table: Table,
+    entry: Gate,
+    raw: DeltaTable | None,
+    before: dict[str, Any],
+    allow_shrink: bool,
+) -> tuple[Taken, float]:
+    """Hand the staged rows to the lake; answers what it took, and the seconds that comparing keys took."""
+    ready = [part for part in parts if part.staged]
+    staged = [part.staged for part in ready if part.staged]
+    with _reading(lake) as connection, told(lake):
+        incoming.register(connection, staged, table)
+        cursor = _cursors(connection, ready, table, before.get("cursor"))
+        if raw is None and _can_go_straight(load.subject, staged, entry):
+            files = [path for one in staged for path in one.files]
+            return bulk.write(connection, lake, load, files, staged[0].schema, cursor), 0.0
+        incoming.collect(connection, staged, table)
+        start = time.monotonic()
+        gone_from, keys = _gone(connection, ready, table, load.kind, bool(before))
+        seconds = time.monotonic() - start if keys else 0.0
+        taken = take(
+            connection,
+            lake,
+            load,
+            cursor,
+            base=raw,
+            entry=entry,
+            gone_from=gone_from,
+            present_keys=keys,
+            allow_shrink=allow_shrink,
+        )
+    return taken, seconds
+
+
+@contextmanager
+def _reading(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = read.connect(lake)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _can_go_straight(about: Subject, staged: list[Staged], entry: Gate) -> bool:
+    """Whether nothing has to be compared, cast, set aside or caught up with."""
+    if not (about.key_is_enforced and all(one.is_of_one_instant for one in staged)):
+        return False
+    schema = staged[0].schema
+    same = all(entry.known[name].equals(schema.field(name).type) for name in entry.columns)
+    if not same or len(entry.columns) != len(schema):
+        return False
+    return all(bulk.is_clean(one.files, about.key, about.partition) for one in staged)
 
 
 def _gone(
-    connection: duckdb.DuckDBPyConnection,
-    session: Connector,
-    table: Table,
-    shape: Shape,
-    kind: Kind,
-    window: Window,
-    known: bool,
+    connection: duckdb.DuckDBPyConnection, parts: list[_Part], table: Table, kind: Kind, known: bool
 ) -> tuple[str | None, str | None]:
     """Where in processed to look for rows that are gone, and the relation of keys that are not; None: `incoming`."""
     if not known or (table.deletes == "ignore" and table.load != "replace"):
         return None, None
+    shards = [part.name for part in parts if part.name]
+    here = f"{quoted(SHARD)} IN ({', '.join(literal(name) for name in shards)})" if shards else "TRUE"
     if kind == "full":
-        return "TRUE", None
+        return here, None
     # Days are compared with all keys too: a row that left a day for another one is not gone.
-    connection.execute(f"CREATE TEMP TABLE present_keys AS {session.keys_query(table, shape)}")
+    incoming.present(connection, [part.session.keys(table, part.shape) for part in parts])
+    window = parts[0].window
     if window.first is None or window.last is None:
-        return "TRUE", "present_keys"
+        return here, "present_keys"
     listed = [window.first + datetime.timedelta(days=n) for n in range((window.last - window.first).days + 1)]
-    return f"({commit.days_predicate(listed)})", "present_keys"
+    return f"({commit.days_predicate(listed)}) AND {here}", "present_keys"
 
 
-def _reject_drift(
-    source: Source,
-    raw: DeltaTable | None,
-    connection: duckdb.DuckDBPyConnection,
-    shape: Shape,
-    table: Table,
-) -> None:
-    known = read.columns(raw)
-    now = connection.execute("SELECT * FROM incoming LIMIT 0").to_arrow_table().schema
-    where = f"source {source.name}, table {table.name}"
-    for entry in now:
-        before = known.get(entry.name)
-        if before is None and known and table.contract.columns == "freeze":
-            mend = "declare `contract: {columns: evolve}`, or drop it with `drop: [...]`"
-            raise SchemaDrift(where, f'column "{entry.name}" is new at the source', mend)
-        if before is not None and _plain(before) != _plain(entry.type):
-            what = f'column "{entry.name}" was {before} and is now {shape.native_types[entry.name]} ({entry.type})'
-            raise SchemaDrift(where, what, "change it back, or load the table anew under another name")
+def _cursors(connection: duckdb.DuckDBPyConnection, parts: list[_Part], table: Table, before: str | None) -> str | None:
+    """The cursor after the load; for shards, a JSON object of theirs."""
+    if parts[0].name is None:
+        return _cursor(connection, parts[0], table, before)
+    known = json.loads(before) if before else {}
+    for part in parts:
+        known[part.name] = _cursor(connection, part, table, known.get(part.name))
+    return json.dumps(known, sort_keys=True)
 
 
-def _plain(kind: pa.DataType) -> str:
-    return str(kind).lower().replace("large_", "").replace("utf8", "string").replace("_view", "").replace(" ", "")
+def _cursor_of(cursor: str | None, shard: str | None) -> str | None:
+    if cursor is None or shard is None:
+        return cursor
+    value: str | None = json.loads(cursor).get(shard)
+    return value
 
 
-def _cursor(
-    connection: duckdb.DuckDBPyConnection, table: Table, before: str | None, horizon: datetime.datetime
-) -> str | None:
+def _cursor(connection: duckdb.DuckDBPyConnection, part: _Part, table: Table, before: str | None) -> str | None:
     """The newest cursor value below the horizon: what lies above may yet be joined by rows that commit late.
 
-    Rows above it were read all the same, and are read again by the next load.
+    Rows above it were read all the same, and are read again by the next load. A source that keeps its own bookmark
+    (files, commit order) tells it.
     """
-    if table.cursor is None:
-        return None
+    bookmark = part.session.bookmark(table)
+    if bookmark is not None or table.cursor is None:
+        return bookmark
     name = quoted(table.cursor)
-    query = f"SELECT max({name}::TIMESTAMPTZ) FROM incoming WHERE {name}::TIMESTAMPTZ < ? AND isfinite({name})"
-    row = connection.execute(query, [horizon]).fetchone()
+    conditions = [f"{name}::TIMESTAMPTZ < ?", f"isfinite({name})"]
+    values: list[Any] = [part.horizon]
+    if part.name:
+        conditions.append(f"{quoted(SHARD)} = ?")
+        values.append(part.name)
+    query = f"SELECT max({name}::TIMESTAMPTZ) FROM staged WHERE {' AND '.join(conditions)}"
+    row = connection.execute(query, values).fetchone()
     newest: datetime.datetime | None = row[0] if row else None
     if newest is None or (before and newest <= datetime.datetime.fromisoformat(before)):
         return before
     return newest.astimezone(datetime.UTC).isoformat()
+
+
+def _is_time(shape: Shape, column: str) -> bool:
+    kind = shape.schema.field(column).type if column in shape.schema.names else None
+    return kind is not None and bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def _after(now: datetime.datetime, last: str | None) -> datetime.datetime:
@@ -212,3 +410,13 @@ def _after(now: datetime.datetime, last: str | None) -> datetime.datetime:
     if last is None:
         return now
     return max(now, datetime.datetime.fromisoformat(last) + datetime.timedelta(microseconds=1))
+
+
+def _reported(source: Source, table: Table, loaded: Loaded, failures: dict[str, PlatformError]) -> PlatformError:
+    """The shards that failed, said when the others are in the lake."""
+    said = "; ".join(f"shard {name}: {error.what}" for name, error in failures.items())
+    done = len(source.shards) - len(failures)
+    what = f"{len(failures)} of {len(source.shards)} shards failed ({said}); the other {done} are loaded"
+    return SourceUnavailable(
+        f"source {source.name}, table {table.name}", what, "mend them and run again: they go on where they were"
+    )

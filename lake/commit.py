@@ -2,19 +2,32 @@
 
 import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Schema,
+    TableFeatures,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from lake.access import explained
-from lake.errors import Busy
+from lake.errors import Busy, PlatformError
 from lake.layout import DAY_COLUMNS, Address, Lake
+from lake.parquet import Written, bound, now_ms, partition_values
 
 STATE = "watershed"
+BULK = "bulk"  # the state of a load whose files processed may take over
+CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
 # zstd 3: level 9 costs 2-3x the CPU for 1 % (measured on 2 M orders).
 WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=1_000_000)
 
@@ -79,13 +92,100 @@ def replace(
     *,
     base: DeltaTable | None,
     days: Iterable[datetime.date] | None = None,
+    retype: bool = False,
 ) -> Committed:
-    """Replace the given days (or all rows) and set `state` in one commit.
+    """Replace the given days (or all rows) and set `state` in one commit; `retype`: the columns become those of `rows`.
 
     `base` is the version that was read to compute `rows`; if another process has committed since, Busy is raised.
     """
     condition = None if days is None else days_predicate(days)
-    return _write(lake, address, rows, state, base, by_day=days is not None, mode="overwrite", predicate=condition)
+    mode: Literal["overwrite", "retype"] = "retype" if retype else "overwrite"
+    return _write(lake, address, rows, state, base, by_day=days is not None, mode=mode, predicate=condition)
+
+
+def add(
+    lake: Lake,
+    address: Address,
+    schema: pa.Schema,
+    files: Iterable[Written],
+    state: Mapping[str, Any],
+    *,
+    base: DeltaTable | None,
+    by_day: bool,
+    removed: Iterable[RemoveAction] = (),
+) -> Committed:
+    """Commit files that are written already (and take others out) with `state`, at once.
+
+    `schema` is that of the rows, without the partition columns. `base` as for `append`; Busy is raised likewise.
+    """
+    partition_by = list(DAY_COLUMNS) if by_day else []
+    whole = pa.schema([*schema, *(pa.field(name, pa.string()) for name in partition_by)])
+    delta_schema = Schema.from_arrow(whole)
+    now, written = now_ms(), list(files)
+    adds = [AddAction(one.path, one.bytes, partition_values(one.day), now, True, one.stats) for one in written]
+    with _explaining(lake, address):
+        if base is None:
+            create_table_with_add_actions(
+                lake.uri(address),
+                delta_schema,
+                adds,
+                mode="error",
+                partition_by=partition_by,
+                storage_options=lake.storage_options(),
+                configuration=CONFIGURATION,
+                commit_properties=_properties(state, base),
+            )
+        else:
+            properties = _properties(state, base)
+            _add_columns(base, delta_schema)
+            base.create_write_transaction(
+                [*adds, *removed],
+                mode="append",
+                schema=delta_schema,
+                partition_by=partition_by,
+                commit_properties=properties,
+            )
+            base.update_incremental()
+    delta = base or DeltaTable(lake.uri(address), storage_options=lake.storage_options())
+    return Committed(delta.version(), sum(one.rows for one in written), len(written))
+
+
+def files(delta: DeltaTable) -> list[Written]:
+    """The live files of a table as its log has them; `day` is the partition they are in, if they are."""
+    found = []
+    for add in pa.table(delta.get_add_actions(flatten=True)).to_pylist():
+        values = [add.get(f"partition.{name}") for name in DAY_COLUMNS]
+        day = datetime.date.fromisoformat("-".join(values)) if all(values) else None
+        bounds: dict[str, dict[str, Any]] = {"min": {}, "max": {}, "null_count": {}}
+        for name, value in add.items():
+            what, _, column = name.partition(".")
+            if what in bounds and value is not None:
+                bounds[what][column] = bound(value)
+        stats = {
+            "numRecords": add["num_records"],
+            "minValues": bounds["min"],
+            "maxValues": bounds["max"],
+            "nullCount": bounds["null_count"],
+        }
+        found.append(Written(add["path"], add["size_bytes"], add["num_records"], day, json.dumps(stats)))
+    return found
+
+
+def removals(delta: DeltaTable, days: Iterable[datetime.date] | None = None) -> list[RemoveAction]:
+    """The actions that take out all files of these days; of all days, if none are given."""
+    wanted = None if days is None else set(days)
+    now = now_ms()
+    return [
+        RemoveAction(
+            path=one.path,
+            partition_values=partition_values(one.day),
+            size=one.bytes,
+            deletion_timestamp=now,
+            data_change=True,
+        )
+        for one in files(delta)
+        if wanted is None or one.day in wanted
+    ]
 
 
 def days_predicate(days: Iterable[datetime.date]) -> str:
@@ -110,16 +210,11 @@ def _write(
     base: DeltaTable | None,
     *,
     by_day: bool,
-    mode: Literal["append", "overwrite"],
+    mode: Literal["append", "overwrite", "retype"],
     predicate: str | None = None,
 ) -> Committed:
-    turn = (base.version() + 1) if base is not None else 0
-    properties = CommitProperties(
-        custom_metadata={STATE: json.dumps(state)},
-        app_transactions=[Transaction(STATE, turn)],  # two writers on one base: the second one's commit fails
-        max_commit_retries=0 if base is None else 15,
-    )
-    try:
+    properties = _properties(state, base)
+    with _explaining(lake, address):
         if base is None:
             write_deltalake(
                 lake.uri(address),
@@ -129,7 +224,7 @@ def _write(
                 storage_options=lake.storage_options(),
                 writer_properties=WRITER,
                 commit_properties=properties,
-                configuration={"delta.logRetentionDuration": "interval 3650 days"},
+                configuration=CONFIGURATION,
             )
         elif mode == "append":
             write_deltalake(
@@ -140,20 +235,47 @@ def _write(
                 base,
                 rows,
                 mode="overwrite",
-                schema_mode="merge",
+                schema_mode="overwrite" if mode == "retype" else "merge",
                 predicate=predicate,
                 writer_properties=WRITER,
                 commit_properties=properties,
             )
+    # A given table has moved on to the new version by itself.
+    return _committed(base or DeltaTable(lake.uri(address), storage_options=lake.storage_options()))
+
+
+def _properties(state: Mapping[str, Any], base: DeltaTable | None) -> CommitProperties:
+    turn = (base.version() + 1) if base is not None else 0
+    return CommitProperties(
+        custom_metadata={STATE: json.dumps(state)},
+        app_transactions=[Transaction(STATE, turn)],  # two writers on one base: the second one's commit fails
+        max_commit_retries=0 if base is None else 15,
+    )
+
+
+def _add_columns(base: DeltaTable, schema: Schema) -> None:
+    """Columns that the table does not have yet, in a commit of their own: they are NULL until rows bring them."""
+    known = {field.name for field in base.schema().fields}
+    new = [field for field in schema.fields if field.name not in known]
+    if new:
+        if any("timestamp_ntz" in field.to_json() for field in new):
+            base.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
+        base.alter.add_columns(new)
+
+
+@contextmanager
+def _explaining(lake: Lake, address: Address) -> Iterator[None]:
+    try:
+        yield
     except CommitFailedError:
         mend = "wait for the other run to end and run again; nothing is harmed"
         raise Busy(f"lake table {address}", "another process committed at the same time", mend) from None
+    except PlatformError:
+        raise
     except Exception as error:  # the library raises plain Exceptions too, e.g. for a type that Delta does not have
         if "already exists" in str(error):
             raise Busy(f"lake table {address}", "another process created it at the same time", "run again") from None
         raise explained(lake, error) from None
-    # A given table has moved on to the new version by itself.
-    return _committed(base or DeltaTable(lake.uri(address), storage_options=lake.storage_options()))
 
 
 def _committed(delta: DeltaTable) -> Committed:

@@ -70,8 +70,17 @@ class Connector(Protocol):
     def extent(self, table: Table) -> tuple[datetime.date, datetime.date] | None:
         """The first and last UTC day of a partitioned table at the source."""
 
-    def begin(self) -> str:
-        """Fix what is read from now on, over all chunks and threads; answers a mark of it for `Window.since`."""
+    def begin(self, *, hold: bool = True) -> str:
+        """Fix what is read from now on, over all chunks and threads; answers a mark of it for `Window.since`.
+
+        Without `hold` each read sees what is there at its own time; the mark is of now.
+        """
+
+    def state(self, table: Table) -> str:
+        """What makes chunks of an earlier, interrupted reading worthless if it differs; else empty."""
+
+    def bookmark(self, table: Table) -> str | None:
+        """What comes back as `Window.after` with the next load, for a source without a cursor column; else None."""
 
     def chunks(self, table: Table, shape: Shape, window: Window, rows: int) -> Sequence[Chunk]:
         """The window cut into parts of about `rows` rows, so that reading all of them reads each row once."""

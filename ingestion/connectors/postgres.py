@@ -1,30 +1,30 @@
 """PostgreSQL, read through DuckDB's scanner with SQL of our own, so that no type is bent and no rows pass Python.
 
-Measured: the scanner costs 2.6 times a COPY to nowhere, ConnectorX 4.2, ADBC 4.6, CSV through pyarrow 4.5. Left to
-itself it turns numeric without a scale into DOUBLE; here each column's expression is chosen from the catalogue:
-
-- integers, floats, boolean, text, bytea, date, timestamp, timestamptz stay what they are (timestamptz in UTC,
-  timestamp without a zone, NaN and infinities of floats and timestamps kept);
-- numeric(p,s) up to 38 digits is DECIMAL(p,s); its NaN, which no decimal can hold, becomes NULL;
-- an infinite date becomes 0001-01-01 or 9999-12-31: Parquet writers cannot hold it;
-- a domain is read as its base type;
-- everything else (numeric without a scale, uuid, json, arrays, intervals, enums, ...) is PostgreSQL's text of it,
-  unless the source file declares `text` or `decimal(p,s)`.
+Measured whole, to the committed lake: see docs/benchmarks.md. How each type arrives: `postgres_types`. All chunks of a
+load are read in one exported snapshot, whatever connection reads them; a table is cut by the pages of its heap, which
+needs no index and reads each page once.
 """
 
 import datetime
+import json
 import os
 import re
+import threading
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
-from ingestion.connectors import Shape, Window
+from ingestion.connectors import MISFIT, Chunk, Shape, Window, replica
+from ingestion.connectors.postgres_horizon import commit_horizon, commit_window, horizon, is_commit_order
+from ingestion.connectors.postgres_types import CATALOGUE, SESSION, Catalogue, Reading, reading
 from ingestion.spec import Source, Table
+from lake import duck
 from lake.duck import literal, quoted
 from lake.errors import (
     AccessDenied,
@@ -36,18 +36,6 @@ from lake.errors import (
     redact,
 )
 
-AS_THEY_ARE = {
-    "int2", "int4", "int8", "float4", "float8", "bool", "text", "varchar", "bpchar", "name",
-    "date", "timestamp", "timestamptz", "bytea",
-}  # fmt: skip
-
-CATALOGUE = """
-    select a.attname, b.typname, format_type(b.oid, case when t.typtype = 'd' then t.typtypmod else a.atttypmod end),
-        not (a.attnotnull or t.typnotnull)
-    from pg_attribute a join pg_type t on t.oid = a.atttypid
-        join pg_type b on b.oid = case when t.typtype = 'd' then t.typbasetype else t.oid end
-    where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped order by a.attnum
-"""
 UNIQUE_KEYS = """
     select array_agg(a.attname::text order by a.attname)
     from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
@@ -56,41 +44,46 @@ UNIQUE_KEYS = """
         select from pg_attribute n where n.attrelid = i.indrelid and n.attnum = any(i.indkey) and not n.attnotnull)
     group by i.indexrelid
 """
-# A row becomes visible when its transaction commits, which may be long after the time it was stamped with: the cursor
-# stays below the start of the oldest open transaction, also of one that has not written yet. The platform's own
-# sessions only read. The start is hidden from a user without pg_read_all_stats if others' sessions are in a
-# transaction: then an hour is allowed for.
-READER = "watershed-reader"
-HORIZON = """
-    select least(
-        clock_timestamp() - case when bool_or(xact_start is null) then interval '1 hour' else interval '0' end,
-        min(xact_start))
-    from pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid() and application_name <> %s
-      and (xact_start is not null or query = '<insufficient privilege>' and exists (
-        select from pg_locks where pg_locks.pid = pg_stat_activity.pid and locktype = 'virtualxid'))
-      and coalesce(backend_type, '') not in ('walsender', 'autovacuum worker', 'parallel worker')
+# The heaps that hold a table's rows: itself, or its partitions and heirs; a view has none.
+HEAPS = """
+    with recursive heaps(oid) as (
+        select to_regclass(%s)::oid union select inhrelid from pg_inherits join heaps on inhparent = heaps.oid)
+    select c.oid::regclass::text, pg_relation_filenode(c.oid)::bigint,
+        (pg_relation_size(c.oid) / current_setting('block_size')::int)::bigint, greatest(c.reltuples, 0)::bigint
+    from heaps join pg_class c using (oid) where c.relkind in ('r', 'm') order by c.oid
 """
-CURSORS = ("timestamptz", "timestamp")
-DAYS = (*CURSORS, "date")
-RESERVED = ("year", "month", "day", "_op", "_loaded_at", "_load_id", "_reason", "_at", "_day")
+READER = "watershed-reader"
+# On top of what keeps texts the same: this user only reads, and may hold a snapshot for long.
+SETTINGS = {**SESSION, "default_transaction_read_only": "on", "idle_in_transaction_session_timeout": "0"}
+TIMES = ("timestamptz", "timestamp")
+CURSORS = (*TIMES, "xid8")
+DAYS = (*TIMES, "date")
+RESERVED = ("year", "month", "day", "_op", "_loaded_at", "_load_id", "_reason", "_at", "_day", MISFIT)
+PAGES = 4096  # 32 MB of heap: a chunk read again after a kill costs a second or two
+BATCH_ROWS = 65_536
 
 
 class Postgres:
-    """One read-only session on a PostgreSQL source."""
+    """One read-only session on a PostgreSQL source, and as many beside it as there are threads that read."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.dsn = os.environ.get(source.connection, "")
-        if not self.dsn:
+        if not os.environ.get(source.connection):
             mend = f"set {source.connection} to a connection URI, e.g. postgresql://user@host/database"
             raise SpecError(f"source {source.name}", f"{source.connection} is not set", mend)
+        self.server = replica.reading(source)
         self.name = f"source_{uuid.uuid4().hex[:12]}"  # attached names are shared by all connections of a process
-        self.attached: duckdb.DuckDBPyConnection | None = None
-        self.options = f"-c statement_timeout={source.statement_timeout_s * 1000} -c timezone=UTC -c datestyle=ISO"
+        self.snapshot: str | None = None
+        self.engine: duckdb.DuckDBPyConnection | None = None
+        self.readings: dict[str, dict[str, Reading]] = {}
+        self.natives: dict[str, dict[str, str]] = {}
+        self.cursors = threading.local()
+        self.opening = threading.Lock()
+        self.before: dict[str, str] = {}
+        settings = SETTINGS | {"statement_timeout": str(source.statement_timeout_s * 1000)}
+        self.options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         try:
-            self.session = psycopg.connect(self._address(), autocommit=True)
-            self.session.execute("set default_transaction_read_only = on")
+            self.session = psycopg.connect(self._address(self.server.dsn), autocommit=True)
         except psycopg.ProgrammingError:  # its text may quote the password
             mend = "write postgresql://user@host:port/database, special characters in a password as %XX"
             raise SpecError(f"source {source.name}", f"{source.connection} is no connection URI", mend) from None
@@ -100,84 +93,208 @@ class Postgres:
     def shape(self, table: Table) -> Shape:
         """The table's columns as the catalogue has them."""
         where = f"source {self.source.name}, table {table.name}"
-        name = f"{quoted(self.source.schema_)}.{quoted(table.name)}"
-        try:
-            rows = self.session.execute(CATALOGUE, [name]).fetchall()
-            unique = [set(keys) for (keys,) in self.session.execute(UNIQUE_KEYS, [name]).fetchall()]
-        except psycopg.Error as error:
-            raise explained(self.source, error) from None
+        name = self._relation(table)
+        rows = [Catalogue(*row) for row in self._ask(CATALOGUE, [name])]
         if not rows:
             mend = "create it, or remove it from the source file"
             raise SchemaDrift(where, f"there is no table {self.source.schema_}.{table.name} at the source", mend)
-        _require(where, table, {column: kind for column, kind, _, _ in rows})
-        native = {column: full for column, _, full, _ in rows if column not in table.drop}
+        unique = [set(keys) for (keys,) in self._ask(UNIQUE_KEYS, [name])]
+        _require(where, table, {row.name: row.base for row in rows})
+        kept = [row for row in rows if row.name not in table.drop]
+        native = {row.name: row.full for row in kept}
         _reject_clashes(where, native)
-        expressions = {
-            column: _expression(column, kind, full, table.columns.get(column, None))
-            for column, kind, full, _ in rows
-            if column in native
-        }
-        loose = any(nullable for column, _, _, nullable in rows if column == table.cursor)
-        return Shape(expressions, native, any(keys <= set(table.key) for keys in unique), loose)
+        readings = {row.name: reading(row.name, row, table.columns.get(row.name)) for row in kept}
+        self.readings[table.name], self.natives[table.name] = readings, native
+        fields = [
+            pa.field(column, pa.string() if column in table.mask else one.arrow) for column, one in readings.items()
+        ]
+        loose = any(not row.not_null for row in rows if row.name == table.cursor)
+        return Shape(
+            schema=pa.schema(fields),
+            native_types=native,
+            key_is_enforced=any(keys <= set(table.key) for keys in unique),
+            cursor_may_be_null=loose,
+            expressions={column: one.expression for column, one in readings.items()},
+            rows=sum(heap[3] for heap in self._heaps(table)),
+        )
 
-    def horizon(self) -> datetime.datetime:
-        """Where the oldest transaction that is still open began, or now."""
-        try:
-            row: Any = self.session.execute(HORIZON, [READER]).fetchone()
-        except psycopg.Error as error:
-            raise explained(self.source, error) from None
-        return row[0].astimezone(datetime.UTC)  # type: ignore[no-any-return]
+    def horizon(self, table: Table) -> datetime.datetime:
+        """The instant before which every change of the table is stamped and visible; see `postgres_horizon`."""
+        relation = self._relation(table)
+        with self._explaining():
+            if self._is_in_commit_order(table):
+                self.before[table.name] = commit_horizon(self.session)
+            if not self.server.is_replica:
+                return horizon(self.session, relation, reader=READER)
+            with psycopg.connect(self._address(os.environ[self.source.connection]), autocommit=True) as primary:
+                return horizon(self.session, relation, reader=READER, primary=primary)
 
     def extent(self, table: Table) -> tuple[datetime.date, datetime.date] | None:
         """The first and last UTC day at the source of a table that is partitioned; None if it has no rows."""
         if table.partition is None:
             return None
-        column = sql.Identifier(table.partition.column)
-        ask = sql.SQL("select min({0}), max({0}) from {1}").format(
-            column, sql.Identifier(self.source.schema_, table.name)
-        )
-        try:
-            row: Any = self.session.execute(ask).fetchone()
-        except psycopg.Error as error:
-            raise explained(self.source, error) from None
-        return None if row[0] is None else (_utc_day(row[0]), _utc_day(row[1]))
+        column = quoted(table.partition.column)
+        first, last = self._ask(f"select min({column}), max({column}) from {self._relation(table)}")[0]
+        return None if first is None else (_utc_day(first), _utc_day(last))
 
-    def query(self, table: Table, shape: Shape, window: Window) -> str:
-        """SQL for DuckDB: the window's rows, masked columns hashed before anything can reach a disk."""
-        conditions = _conditions(table, shape, window)
-        where = f" where {' and '.join(conditions)}" if conditions else ""
-        inner = ", ".join(f"{expression} as {quoted(column)}" for column, expression in shape.expressions.items())
-        remote = f"select {inner} from {quoted(self.source.schema_)}.{quoted(table.name)}{where}"
-        outer = ", ".join(_read(column, table, self.source, shape) for column in shape.expressions)
-        return f"SELECT {outer} FROM postgres_query('{self.name}', {literal(remote)})"
+    def state(self, table: Table) -> str:
+        """Which heaps hold the rows: after a rewrite of the table, chunks read before say nothing of its pages."""
+        return json.dumps([[heap, node] for heap, node, _, _ in self._heaps(table)])
 
-    def keys_query(self, table: Table, shape: Shape) -> str:
-        """SQL for DuckDB: just the keys."""
-        inner = ", ".join(f"{shape.expressions[column]} as {quoted(column)}" for column in table.key)
-        remote = f"select {inner} from {quoted(self.source.schema_)}.{quoted(table.name)}"
-        outer = ", ".join(_read(column, table, self.source, shape) for column in table.key)
-        return f"SELECT {outer} FROM postgres_query('{self.name}', {literal(remote)})"
+    def _expected(self, table: Table, shape: Shape, window: Window) -> int:
+        """How many rows the planner expects of a window."""
+        conditions = self._conditions(table, shape, window)
+        if not conditions:
+            return shape.rows or 2**62  # never analysed: as good as large
+        plan = self._ask(f"explain (format json) select from {self._relation(table)} where {' and '.join(conditions)}")
+        return int(plan[0][0][0]["Plan"]["Plan Rows"])
 
-    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Attach read-only; raises what `explained` makes of a failure."""
-        connection.execute("LOAD postgres_scanner")
-        try:
-            connection.execute(f"ATTACH {literal(self._address())} AS {self.name} (TYPE postgres, READ_ONLY)")
-            self.attached = connection
-        except duckdb.Error as error:
-            raise explained(self.source, error) from None
+    def begin(self, *, hold: bool = True) -> str:
+        """Hold a snapshot for all that is read from now on; the mark is the oldest transaction it does not see."""
+        if not hold:
+            return str(self._ask("select pg_snapshot_xmin(pg_current_snapshot())::text")[0][0])
+        with self._explaining():
+            self.session.execute("begin isolation level repeatable read read only")
+        row = self._ask("select pg_export_snapshot(), pg_snapshot_xmin(pg_current_snapshot())::text")[0]
+        self.snapshot = row[0]
+        return str(row[1])
+
+    def bookmark(self, table: Table) -> str | None:
+        """Up to which transaction a table in commit order was read; None where the cursor is a time."""
+        return self.before.get(table.name)
+
+    def _is_in_commit_order(self, table: Table) -> bool:
+        natives = self.natives.get(table.name, {})
+        return table.cursor in natives and is_commit_order(natives[table.cursor])
+
+    def chunks(self, table: Table, shape: Shape, window: Window, rows: int) -> Sequence[Chunk]:
+        """Ranges of pages if the window is large; else the whole window, which then finds its rows by an index."""
+        heaps = self._heaps(table)
+        if not heaps or self._expected(table, shape, window) < 2 * rows:
+            return [Chunk(0)]
+        cuts: list[dict[str, Any]] = []
+        for heap, _, pages, tuples in heaps:
+            step = max(1, min(PAGES, pages * rows // max(tuples, 1)))
+            starts = list(range(0, max(pages, 1), step))
+            ends: list[int | None] = [*starts[1:], None]  # what is appended meanwhile lies behind the last page
+            cuts += [{"heap": heap, "from": start, "to": end} for start, end in zip(starts, ends, strict=True)]
+        return [Chunk(number, bounds) for number, bounds in enumerate(cuts)]
+
+    def read(self, table: Table, shape: Shape, window: Window, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        """The chunk's rows; masked columns are hashed before they leave the engine."""
+        conditions = [*self._conditions(table, shape, window), *_pages(chunk)]
+        readings = self.readings[table.name]
+        origin = self._origin(table, chunk)
+        doubtful = {column: one.misfit for column, one in readings.items() if one.misfit and column not in table.mask}
+        lost = False
+        for batch in self._rows(shape.schema, readings, table, origin, conditions):
+            lost = lost or any(batch.column(column).null_count for column in doubtful)
+            yield batch
+        if lost:  # asked only where a NULL stands that may have been a value
+            told = ", ".join(
+                f"{literal(column)}, case when {misfit} then {quoted(column)}::text end"
+                for column, misfit in doubtful.items()
+            )
+            misfit = Reading(f"json_strip_nulls(json_build_object({told}))::text", quoted(MISFIT), pa.string())
+            either = " or ".join(f"({condition})" for condition in doubtful.values())
+            wide = shape.schema.append(pa.field(MISFIT, pa.string()))
+            yield from self._rows(wide, {**readings, MISFIT: misfit}, table, origin, [*conditions, f"({either})"])
+
+    def keys(self, table: Table, shape: Shape) -> Iterator[pa.RecordBatch]:
+        """Just the keys."""
+        readings = {column: self.readings[table.name][column] for column in table.key}
+        schema = pa.schema([shape.schema.field(column) for column in table.key])
+        yield from self._rows(schema, readings, table, self._relation(table), [])
+
+    def can_catch_up(self, table: Table) -> bool:
+        """Heaps keep the transaction that wrote a row; views do not."""
+        return bool(self._heaps(table))
 
     def close(self) -> None:
-        """Close the session and detach."""
+        """Close all sessions."""
         self.session.close()
-        if self.attached is not None:
+        if self.engine is not None:
             with suppress(duckdb.Error):  # what went wrong before is the better news
-                self.attached.execute(f"DETACH {self.name}")
+                self.engine.close()
 
-    def _address(self) -> str:
-        return psycopg.conninfo.make_conninfo(
-            self.dsn, options=self.options, connect_timeout=10, application_name=READER
-        )
+    def _rows(
+        self,
+        schema: pa.Schema,
+        readings: Mapping[str, Reading],
+        table: Table,
+        origin: str,
+        conditions: Sequence[str],
+    ) -> Iterator[pa.RecordBatch]:
+        """The columns of `readings` from `origin`, as batches of `schema`."""
+        inner = ", ".join(f"{one.expression} as {quoted(column)}" for column, one in readings.items())
+        outer = ", ".join(_outer(column, one, table, self.source) for column, one in readings.items())
+        remote = f"select {inner} from {origin}" + (f" where {' and '.join(conditions)}" if conditions else "")
+        with self._explaining():
+            cursor = self._cursor()
+            query = f"SELECT {outer} FROM postgres_query('{self.name}', {literal(remote)})"
+            for batch in cursor.execute(query).to_arrow_reader(BATCH_ROWS):
+                yield batch if batch.schema.equals(schema) else batch.cast(schema)
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """This thread's own connection, in the snapshot if there is one."""
+        with self.opening:
+            if self.engine is None:
+                self.engine = duck.connect(extensions=["postgres_scanner"])
+                self.engine.execute("SET threads = 1; SET memory_limit = '128MB'")
+                address = literal(self._address(self.server.dsn))
+                self.engine.execute(f"ATTACH {address} AS {self.name} (TYPE postgres, READ_ONLY)")
+        known: tuple[str | None, duckdb.DuckDBPyConnection] | None = getattr(self.cursors, "open", None)
+        if known and known[0] == self.snapshot:
+            return known[1]
+        cursor = self.engine.cursor()
+        if self.snapshot:
+            cursor.execute("BEGIN")
+            statement = literal(f"SET TRANSACTION SNAPSHOT {literal(self.snapshot)}")
+            cursor.execute(f"CALL postgres_execute('{self.name}', {statement})")
+        self.cursors.open = (self.snapshot, cursor)
+        return cursor
+
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._explaining():
+            return self.session.execute(query, list(values) or None).fetchall()
+
+    def _heaps(self, table: Table) -> list[Any]:
+        return self._ask(HEAPS, [self._relation(table)])
+
+    def _relation(self, table: Table) -> str:
+        return f"{quoted(self.source.schema_)}.{quoted(table.name)}"
+
+    def _origin(self, table: Table, chunk: Chunk) -> str:
+        return f"only {chunk.bounds['heap']}" if chunk.bounds else self._relation(table)
+
+    def _conditions(self, table: Table, shape: Shape, window: Window) -> list[str]:
+        conditions = []
+        if window.since is not None:  # ages grow backwards from the newest transaction, also across a wrap-around
+            newest = f"age(('{int(window.since)}'::numeric % 4294967296)::text::xid)"
+            conditions.append(f"age(xmin) <= {newest}")
+        elif before := self.before.get(table.name):
+            conditions.append(
+                commit_window(table.cursor or "", window.after, before, may_be_null=shape.cursor_may_be_null)
+            )
+        elif window.after is not None:
+            cursor = quoted(table.cursor or "")
+            changed = f"{cursor} > {_literal(window.after)}"
+            conditions.append(f"({changed} or {cursor} is null)" if shape.cursor_may_be_null else changed)
+        if table.partition and window.first and window.last:
+            column, after = quoted(table.partition.column), window.last + datetime.timedelta(days=1)
+            conditions.append(f"{column} >= {_literal(f'{window.first} 00:00:00+00')}")
+            conditions.append(f"{column} < {_literal(f'{after} 00:00:00+00')}")
+        return conditions
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.Error, duckdb.Error) as error:
+            raise explained(self.source, error) from None
+
+    def _address(self, dsn: str) -> str:
+        return psycopg.conninfo.make_conninfo(dsn, options=self.options, connect_timeout=10, application_name=READER)
 
 
 def explained(source: Source, error: Exception) -> PlatformError:
@@ -231,59 +348,26 @@ def _reject_clashes(where: str, native: dict[str, str]) -> None:
         seen.add(column.lower())
 
 
-def _expression(column: str, kind: str, full: str, declared: Any) -> str:
-    name = quoted(column)
-    if declared is not None and declared.type:
-        return f"{name}::text" if declared.type == "text" else _decimal(name, _declared_decimal(declared.type))
-    if kind in AS_THEY_ARE:
-        return name
-    scaled = re.fullmatch(r"numeric\((\d+),(\d+)\)", full)
-    if scaled and int(scaled[2]) <= int(scaled[1]) <= 38:
-        return _decimal(name, full)
-    return f"{name}::text"
-
-
-def _decimal(name: str, kind: str) -> str:
-    return f"nullif({name}::numeric, 'NaN')::{kind}"  # the scanner would read NaN as 0.00
-
-
-def _declared_decimal(declared: str) -> str:
-    match = re.fullmatch(r"decimal\((\d{1,2}), ?(\d{1,2})\)", declared)
-    if not match:
-        raise SpecError("columns", f"type {declared!r} is unknown", "write text or decimal(precision, scale)")
-    return f"numeric({match[1]},{match[2]})"
-
-
-def _conditions(table: Table, shape: Shape, window: Window) -> list[str]:
-    conditions = []
-    if window.after is not None:
-        cursor = quoted(table.cursor or "")
-        changed = f"{cursor} > {_literal(window.after)}"
-        conditions.append(f"({changed} or {cursor} is null)" if shape.cursor_may_be_null else changed)
-    if table.partition and window.first and window.last:
-        column, after = quoted(table.partition.column), window.last + datetime.timedelta(days=1)
-        conditions.append(f"{column} >= {_literal(f'{window.first} 00:00:00+00')}")
-        conditions.append(f"{column} < {_literal(f'{after} 00:00:00+00')}")
-    return conditions
-
-
 def _literal(text: str) -> str:
     return sql.Literal(text).as_string(None)
 
 
-def _read(column: str, table: Table, source: Source, shape: Shape) -> str:
-    if column in table.mask:
-        return _masked(column, table, source)
+def _pages(chunk: Chunk) -> list[str]:
+    """The condition on a row's place that makes a chunk."""
+    if not chunk.bounds:
+        return []
+    conditions = [f"ctid >= '({chunk.bounds['from']},0)'"]
+    if chunk.bounds["to"] is not None:
+        conditions.append(f"ctid < '({chunk.bounds['to']},0)'")
+    return conditions
+
+
+def _outer(column: str, one: Reading, table: Table, source: Source) -> str:
     name = quoted(column)
-    if shape.native_types[column] == "date":
-        ends = f"CASE WHEN {name} > DATE '2000-01-01' THEN DATE '9999-12-31' ELSE DATE '0001-01-01' END"
-        return f"CASE WHEN isinf({name}) THEN {ends} ELSE {name} END AS {name}"
-    return name
-
-
-def _masked(column: str, table: Table, source: Source) -> str:
+    if column not in table.mask:
+        return f"{one.outer} AS {name}"
     salt = os.environ.get("WATERSHED_MASK_SALT", "")
     if not salt:
         mend = "set it to a long random text and keep it: joins on masked columns depend on it"
         raise SpecError(f"source {source.name}, table {table.name}", "WATERSHED_MASK_SALT is not set", mend)
-    return f"sha256({literal(salt)} || {quoted(column)}::VARCHAR) AS {quoted(column)}"
+    return f"sha256({literal(salt)} || {name}::VARCHAR) AS {name}"

@@ -1,0 +1,76 @@
+"""One of the servers that a logical table is spread over: its rows say in `_shard` which one they are from."""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from ingestion.connectors import Chunk, Connector, Shape, Window
+from ingestion.spec import Table
+
+SHARD = "_shard"
+
+
+class Shard:
+    """A connector to one shard; `name` is the variable with its connection, and the value of `_shard`."""
+
+    def __init__(self, name: str, inner: Connector) -> None:
+        self.name, self.inner = name, inner
+
+    def shape(self, table: Table) -> Shape:
+        """The shape with `_shard` added."""
+        shape = self.inner.shape(table)
+        schema = shape.schema.append(pa.field(SHARD, pa.string()))
+        return replace(shape, schema=schema, native_types={**shape.native_types, SHARD: "text"})
+
+    def horizon(self, table: Table) -> datetime.datetime:
+        """As the shard says."""
+        return self.inner.horizon(table)
+
+    def extent(self, table: Table) -> tuple[datetime.date, datetime.date] | None:
+        """As the shard says."""
+        return self.inner.extent(table)
+
+    def begin(self, *, hold: bool = True) -> str:
+        """A snapshot of this shard; shards have no common instant."""
+        return self.inner.begin(hold=hold)
+
+    def state(self, table: Table) -> str:
+        """As the shard says."""
+        return self.inner.state(table)
+
+    def bookmark(self, table: Table) -> str | None:
+        """As the shard says."""
+        return self.inner.bookmark(table)
+
+    def chunks(self, table: Table, shape: Shape, window: Window, rows: int) -> Sequence[Chunk]:
+        """As the shard says."""
+        return self.inner.chunks(table, _bare(shape), window, rows)
+
+    def read(self, table: Table, shape: Shape, window: Window, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        """The rows, each with its `_shard`."""
+        for batch in self.inner.read(table, _bare(shape), window, chunk):
+            yield self._named(batch, len(shape.schema) - 1)
+
+    def keys(self, table: Table, shape: Shape) -> Iterator[pa.RecordBatch]:
+        """The keys, each with its `_shard`."""
+        for batch in self.inner.keys(table, _bare(shape)):
+            yield self._named(batch, batch.num_columns)
+
+    def can_catch_up(self, table: Table) -> bool:
+        """As the shard says."""
+        return self.inner.can_catch_up(table)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.inner.close()
+
+    def _named(self, batch: pa.RecordBatch, place: int) -> pa.RecordBatch:
+        return batch.add_column(place, pa.field(SHARD, pa.string()), pa.repeat(self.name, batch.num_rows))
+
+
+def _bare(shape: Shape) -> Shape:
+    """The shape as the shard itself knows it."""
+    fields = [entry for entry in shape.schema if entry.name != SHARD]
+    return replace(shape, schema=pa.schema(fields))
