@@ -1,0 +1,161 @@
+"""Rows of files and functions as rows of a table: each value in its column's type, or told in `_misfit`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+import pyarrow as pa
+
+from ingestion.connectors import MISFIT, json_text, text_types
+from ingestion.connectors.text_types import TEXT, Reading
+from lake.duck import literal, quoted
+
+PART = "part"
+WITHHELD = "(not shown: the table has columns that are dropped or masked)"
+# What Delta has no type for, and what takes its place.
+REPLACED = (
+    (r"\bUTINYINT\b", "SMALLINT"), (r"\bUSMALLINT\b", "INTEGER"), (r"\bUINTEGER\b", "BIGINT"),
+    (r"\bUBIGINT\b", "DECIMAL(20,0)"), (r"\bU?HUGEINT\b", "DECIMAL(38,0)"),
+    (r"\bTIMESTAMP_(?:NS|MS|S)\b", "TIMESTAMP"), (r"\bTIME WITH TIME ZONE\b", TEXT),
+    (r"(?<!WITH )\bTIME(?:_NS)?\b", TEXT),
+    (r"\b(?:INTERVAL|UUID|BIT|VARINT|BIGNUM)\b|\"NULL\"|ENUM\([^)]*\)", TEXT), (r"\[\d+\]", "[]"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The table that rows are to fit: its columns' DuckDB types, and how texts are to be read.
+
+    `declared` columns have their type from a person. `hidden` tells that a line cannot be shown as it stands.
+    `constants` are columns that are the same in all rows of one file.
+    """
+
+    kinds: Mapping[str, str]
+    schema: pa.Schema
+    declared: frozenset[str] = frozenset()
+    masked: frozenset[str] = frozenset()
+    null: Sequence[str] = ("",)
+    salt: str = field(default="", repr=False)
+    hidden: bool = False
+
+
+def schema(connection: duckdb.DuckDBPyConnection, kinds: Mapping[str, str]) -> pa.Schema:
+    """The Arrow schema of columns of these DuckDB types."""
+    columns = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in kinds.items())
+    found = connection.execute(f"SELECT {columns} LIMIT 0").to_arrow_table().schema
+    return pa.schema([pa.field(entry.name, _utc(entry.type)) for entry in found])
+
+
+def lasting(kind: str) -> str:
+    """The type in which the lake keeps a column of DuckDB type `kind`: the same, the next wider, or text."""
+    if re.search(r"\b(?:MAP|UNION|VARIANT)\(?", kind):
+        return TEXT
+    quotes = kind.split('"NULL"')
+    pieces = re.split(r'("(?:[^"]|"")*")', TEXT.join(quotes))
+    for pattern, kept in REPLACED:
+        pieces = [piece if piece.startswith('"') else re.sub(pattern, kept, piece) for piece in pieces]
+    return "".join(pieces)
+
+
+def fitted(
+    connection: duckdb.DuckDBPyConnection, part: pa.Table, plan: Plan, constants: Mapping[str, str] | None = None
+) -> pa.Table:
+    """`part` in the columns of `plan`, with `_misfit`. `_ragged` in it is the text of a line that has no columns.
+
+    A column that the plan has and `part` has not is NULL, or the constant (SQL) given for it. A value in a column that
+    the plan does not have is a misfit too, so that none is lost.
+    """
+    connection.register(PART, part)
+    given = {name: str(kind) for name, kind, *_ in connection.execute(f"DESCRIBE {PART}").fetchall()}
+    chosen, misfits = [], {}
+    for column, kind in plan.kinds.items():
+        if column not in given:
+            value = (constants or {}).get(column, "NULL")
+            chosen.append(f"({value})::{kind} AS {quoted(column)}")
+            continue
+        read = _reading(connection, plan, column, kind, given[column])
+        chosen.append(f"{read.value} AS {quoted(column)}")
+        if read.misfit != "FALSE":
+            misfits[column] = read.misfit
+    strays = [column for column in given if column not in plan.kinds and column not in ("_ragged", "_row")]
+    misfits |= {column: f"{quoted(column)} IS NOT NULL" for column in strays}
+    told = _told(misfits, given, plan)
+    rows = connection.execute(f"SELECT {', '.join(chosen)}, {told} AS {MISFIT} FROM {PART}").to_arrow_table()
+    return rows.cast(plan.schema.append(pa.field(MISFIT, pa.string())))
+
+
+def _reading(connection: duckdb.DuckDBPyConnection, plan: Plan, column: str, kind: str, given: str) -> Reading:
+    name = quoted(column)
+    if column in plan.masked:
+        return Reading(f"sha256({literal(plan.salt)} || {_text(name, given)})", "FALSE")
+    if given == kind:
+        return Reading(name, "FALSE")
+    if kind == TEXT:
+        return Reading(_text(name, given), "FALSE")
+    if given == TEXT and _is_nested(kind):
+        bad = json_text.unfit(connection, PART, column, plan.schema.field(column).type)
+        misfit = f"{json_text.STRUCTURE.format(name)} IN ({', '.join(map(literal, bad))})" if bad else "FALSE"
+        return Reading(f"CASE WHEN NOT ({misfit}) THEN TRY_CAST({name}::JSON AS {kind}) END", misfit)
+    if given == TEXT:
+        return text_types.reading(name, kind, plan.null, declared=column in plan.declared)
+    value = f"TRY_CAST({name} AS {kind})"
+    if not _can_cast(connection, value):
+        return Reading(f"NULL::{kind}", f"{name} IS NOT NULL")
+    # There and back again: a cast rounds, cuts and leaves out without a word.
+    whole = f"({value} IS NOT NULL AND TRY_CAST({value} AS {given}) IS NOT DISTINCT FROM {name})"
+    return Reading(f"CASE WHEN {whole} THEN {value} END", f"({name} IS NOT NULL AND NOT {whole})")
+
+
+def _can_cast(connection: duckdb.DuckDBPyConnection, value: str) -> bool:
+    try:
+        connection.execute(f"SELECT {value} FROM {PART} LIMIT 0")
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _told(misfits: Mapping[str, str], given: Mapping[str, str], plan: Plan) -> str:
+    """The SQL of the JSON object of what did not fit; NULL if all did."""
+    parts = [
+        f"CASE WHEN {condition} THEN to_json({literal(column)}) || ':' || "
+        f"to_json({_text(quoted(column), given[column])}) END"
+        for column, condition in misfits.items()
+    ]
+    either = " OR ".join(f"({condition})" for condition in misfits.values()) or "FALSE"
+    texts = f"list_filter([{', '.join(parts)}], lambda x: x IS NOT NULL)" if parts else "[]"
+    columns = f"CASE WHEN {either} THEN '{{' || array_to_string({texts}, ',') || '}}' END"
+    if "_ragged" not in given:
+        return columns
+    line = literal(WITHHELD) if plan.hidden else "_ragged"
+    return f"CASE WHEN _ragged IS NOT NULL THEN json_object('', {line})::VARCHAR ELSE {columns} END"
+
+
+def _text(name: str, given: str) -> str:
+    """The SQL of a value's text: JSON of what is nested."""
+    if given == TEXT:
+        return name
+    return f"to_json({name})::VARCHAR" if _is_nested(given) else f"{name}::VARCHAR"
+
+
+def _is_nested(kind: str) -> bool:
+    return kind.startswith(("STRUCT(", "MAP(")) or kind.endswith("]")
+
+
+def _utc(kind: pa.DataType) -> pa.DataType:
+    return pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) and kind.tz else kind
+
+
+def typed(batch: pa.Table) -> pa.Table:
+    """`batch` with what DuckDB cannot take in from Arrow turned into what it can, without loss."""
+    columns = []
+    for column in batch.columns:
+        kind = column.type
+        if pa.types.is_float16(kind):
+            column = column.cast(pa.float32())
+        elif pa.types.is_decimal256(kind) or isinstance(kind, pa.BaseExtensionType):
+            column = column.cast(pa.string() if pa.types.is_decimal256(kind) else kind.storage_type)
+        columns.append(column)
+    return pa.table(columns, names=batch.column_names)
