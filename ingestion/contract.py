@@ -13,13 +13,15 @@ def entry(source: Source, table: Table, shape: Shape, known: dict[str, pa.DataTy
 
     Raises SchemaDrift if the contract forbids what has changed. Nothing has to be read for it.
     """
+    needed = [table.cursor] if table.cursor else []
+    needed += [table.partition.column] if table.partition else []
     return decide(
         f"source {source.name}, table {table.name}",
         Contract(table.contract.columns, table.contract.types),
         shape.schema,
         known,
         native=shape.native_types,
-        needed=[*table.key, *filter(None, [table.cursor, table.partition and table.partition.column])],
+        needed=[*table.key, *needed],
         dropped=table.drop,
         masked=tuple(table.mask),
     )

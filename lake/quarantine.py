@@ -103,6 +103,21 @@ def examples(lake: Lake, address: Address, limit: int, reason: str | None = None
     return [{name: value for name, value in row.items() if value is not None} for row in found]
 
 
+def clear(lake: Lake, address: Address, reason: str | None = None) -> int:
+    """Take out what lies there (for one reason, or all), in one commit; answers how many rows and values."""
+    if commit.table(lake, address) is None:
+        return 0
+    where = "WHERE _reason = $reason" if reason else ""
+    with read.connect(lake) as connection, told(lake):
+        connection.execute(
+            f"CREATE TEMP TABLE given_up AS SELECT * FROM {relation(lake, address)} {where}",
+            {"reason": reason} if reason else None,
+        )
+        row = connection.execute("SELECT count(*) FROM given_up").fetchone()
+        remove(connection, lake, address, "given_up", {"cleared": reason or "all"})
+    return int(row[0]) if row else 0
+
+
 def relation(lake: Lake, address: Address) -> str:
     """The SQL that reads a table's quarantine; columns of `OWN` that an old one lacks are NULL."""
     known = read.columns(commit.table(lake, address))
@@ -111,24 +126,19 @@ def relation(lake: Lake, address: Address) -> str:
 
 
 def remove(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, address: Address, which: str | None, state: dict[str, Any]
+    connection: duckdb.DuckDBPyConnection, lake: Lake, address: Address, which: str, state: dict[str, Any]
 ) -> None:
-    """Take out the rows that the temporary table `which` holds (None: all), in one commit; old versions keep them."""
+    """Take out the rows that the temporary table `which` holds, in one commit; old versions keep them."""
     base = commit.table(lake, address)
-    if base is None:
+    days = [day for (day,) in connection.execute(f"SELECT DISTINCT _loaded_at::DATE FROM {which}").fetchall()]
+    if base is None or not days:
         return
-    names = [name for name in read.columns(base) if name != "_number"]
-    here = read.relation(lake, address)
-    days, condition = None, "FALSE"
-    if which is not None:
-        found = connection.execute(f"SELECT DISTINCT _loaded_at::DATE FROM {which}").fetchall()
-        days = [day for (day,) in found]
-        if not days:
-            return
-        same = " AND ".join(f"q.{quoted(name)} IS NOT DISTINCT FROM d.{quoted(name)}" for name in names)
-        condition = f"({commit.days_predicate(days)}) AND NOT EXISTS (SELECT 1 FROM {which} AS d WHERE {same})"
-    rows = connection.execute(f"SELECT q.* FROM {here} AS q WHERE {condition}").to_arrow_reader(100_000)
-    commit.replace(lake, address, rows, state, base=base, days=days)
+    same = " AND ".join(f"q.{quoted(name)} IS NOT DISTINCT FROM d.{quoted(name)}" for name in read.columns(base))
+    rows = connection.execute(
+        f"""SELECT q.* FROM {read.relation(lake, address)} AS q
+            WHERE ({commit.days_predicate(days)}) AND NOT EXISTS (SELECT 1 FROM {which} AS d WHERE {same})"""
+    )
+    commit.replace(lake, address, rows.to_arrow_reader(100_000), state, base=base, days=days)
 
 
 def _rows(

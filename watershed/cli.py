@@ -309,6 +309,70 @@ def generate(check: bool) -> None:
     plain(f"Written: {', '.join(map(str, changed))}." if changed else "Nothing to write: all files are up to date.")
 
 
+@main.group(cls=Commands)
+def quarantine() -> None:
+    """See rows and values that broke a contract, replay them after it is mended, or give them up."""
+
+
+@quarantine.command("list")
+@shop_option
+def list_quarantine(shop: str) -> None:
+    """Count what lies in quarantine, per table and reason."""
+    from orchestration import site
+    from orchestration.terminal import plain
+    from watershed import quarantine as held
+    from watershed.tables import console
+
+    site.enter(shop)
+    plain(held.show_all(console()))
+
+
+@quarantine.command("show")
+@shop_option
+@click.argument("table", metavar="SOURCE.TABLE")
+@click.option("--limit", default=10, show_default=True, help="How many rows and values to show.")
+@click.option("--reason", help="Only what lies there for this reason (as `list` words it).")
+def show_quarantine(shop: str, table: str, limit: int, reason: str | None) -> None:
+    """Show the newest rows and values of one table."""
+    from orchestration import site
+    from orchestration.terminal import plain
+    from watershed import quarantine as held
+
+    site.enter(shop)
+    for line in held.show(table, limit, reason):
+        plain(line)
+
+
+@quarantine.command("replay")
+@shop_option
+@click.argument("table", metavar="SOURCE.TABLE")
+def replay_quarantine(shop: str, table: str) -> None:
+    """Let in what keeps the contract by now; what newer rows have overtaken is removed, the rest stays."""
+    from orchestration import site
+    from orchestration.lock import alone
+    from orchestration.terminal import plain
+    from watershed import quarantine as held
+
+    with alone(site.enter(shop).home):
+        plain(held.replay(table))
+
+
+@quarantine.command("clear")
+@shop_option
+@click.argument("table", metavar="SOURCE.TABLE")
+@click.option("--reason", help="Only what lies there for this reason (as `list` words it).")
+@click.confirmation_option("--yes", prompt="Give these rows and values up?")
+def clear_quarantine(shop: str, table: str, reason: str | None) -> None:
+    """Take rows and values out of quarantine without letting them into the lake."""
+    from orchestration import site
+    from orchestration.lock import alone
+    from orchestration.terminal import plain
+    from watershed import quarantine as held
+
+    with alone(site.enter(shop).home):
+        plain(held.clear(table, reason))
+
+
 def free(port: int) -> None:
     """Raise Busy if something listens on a port of 127.0.0.1 already."""
     import socket
