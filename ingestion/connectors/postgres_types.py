@@ -1,8 +1,8 @@
 """How every type of PostgreSQL arrives: the SQL that reads a column, its Arrow type, and which values do not fit it.
 
-Nothing here holds a connection. What Parquet under a Delta log can hold arrives as such; everything else arrives as the
-text or JSON that the note names. A value without a counterpart (NaN in a numeric(p,s), an infinite date) arrives as
-NULL and `misfit` finds it at the source. `docs/reference/types-postgres.md` is generated from the test of this module.
+Nothing here holds a connection. What Parquet under a Delta log can hold arrives as such; everything else arrives as
+text or JSON. A value without a counterpart (NaN in a numeric(p,s), an infinite date) arrives as NULL, and `misfit`
+finds it at the source. `docs/reference/types-postgres.md` is generated from the test of this module.
 """
 
 import re
@@ -80,7 +80,7 @@ class Reading:
     `expression` is SQL for PostgreSQL, `outer` SQL for DuckDB over the column of that name, which gives the final value
     of Arrow type `arrow`. `misfit` is a condition for PostgreSQL, true where the source has a value and the final one
     is NULL; None: there is no such value. `seen` is the same as a condition for DuckDB over what `expression` gave;
-    None: it cannot be told there, a misfit looks like a NULL. `note` is for people.
+    None: it cannot be told there, a misfit looks like a NULL.
     """
 
     expression: str
@@ -88,7 +88,6 @@ class Reading:
     arrow: pa.DataType
     misfit: str | None = None
     seen: str | None = None
-    note: str = ""
 
 
 def reading(column: str, kind: Catalogue, declared: Column | None = None) -> Reading:
@@ -107,24 +106,25 @@ def _own(name: str, kind: Catalogue) -> Reading:
     if kind.element is not None:
         return _array(name, kind)
     if kind.kind == "c":
-        return replace(_text(name), expression=_json(name, has_bounds=True), note="JSON object, one member a field")
+        return Reading(_json(name, has_bounds=True), name, pa.string())
     if kind.base == "hstore":
-        return replace(_text(name), expression=f"to_json({name})::text", note="JSON object, values text or null")
+        return Reading(f"to_json({name})::text", name, pa.string())
     if kind.built_in and kind.base in BUILT_IN:
         return BUILT_IN[kind.base](name, kind)
-    return replace(_text(name), note=NOTES.get(kind.base) or BY_KIND.get(kind.kind, "PostgreSQL's own text"))
+    return _text(name, kind)
 
 
-def _native(arrow: pa.DataType, note: str = "") -> Callable[[str, Catalogue], Reading]:
-    return lambda name, _: Reading(name, name, arrow, note=note)
-
-
-def _text(name: str) -> Reading:
+def _text(name: str, _: Catalogue) -> Reading:
+    """PostgreSQL's own text: what a type without a counterpart arrives as, an unknown one too."""
     return Reading(f"{name}::text", name, pa.string())
 
 
-def _shown(expression: str, note: str) -> Callable[[str, Catalogue], Reading]:
-    return lambda name, _: Reading(expression.format(name), name, pa.string(), note=note)
+def _native(arrow: pa.DataType) -> Callable[[str, Catalogue], Reading]:
+    return lambda name, _: Reading(name, name, arrow)
+
+
+def _as(expression: str, arrow: pa.DataType) -> Callable[[str, Catalogue], Reading]:
+    return lambda name, _: Reading(expression.format(name), name, arrow)
 
 
 def _dated(arrow: pa.DataType, first: str, last: str) -> Callable[[str, Catalogue], Reading]:
@@ -143,7 +143,6 @@ def _dated(arrow: pa.DataType, first: str, last: str) -> Callable[[str, Catalogu
             arrow,
             misfit=f"not ({fits})",
             seen=f"NOT ({fits})",
-            note="infinity and years before 1 or after 9999 do not fit",
         )
 
     return read
@@ -152,48 +151,39 @@ def _dated(arrow: pa.DataType, first: str, last: str) -> Callable[[str, Catalogu
 def _numeric(name: str, kind: Catalogue) -> Reading:
     match = re.fullmatch(r"numeric\((\d+),(-?\d+)\)", kind.full)
     if not match:
-        return replace(_text(name), note="all digits, as text; declare `decimal(p, s)` to count with it")
+        return _text(name, kind)
     precision, scale = int(match[1]), int(match[2])
     held = (precision - scale, 0) if scale < 0 else (max(precision, scale), scale)
     if held[0] > 38:
-        return replace(_text(name), note="more than 38 digits: as text")
+        return _text(name, kind)
     # The scanner reads NaN as 0.00, and a numeric without precision as DOUBLE. nullif keeps a column's precision and
     # costs 0.05 µs a value; a domain's must be said again.
     exact = f"numeric({held[0]},{held[1]})"
     bare = name if kind.written == kind.full else f"{name}::{kind.full}"
     checked = f"nullif({bare}, 'NaN')"
     expression = checked if exact == kind.full else f"{checked}::{exact}"
-    return Reading(expression, name, pa.decimal128(*held), misfit=f"{name} = 'NaN'", note="NaN does not fit")
+    return Reading(expression, name, pa.decimal128(*held), misfit=f"{name} = 'NaN'")
 
 
 def _money(name: str, _: Catalogue) -> Reading:
     amount = f"{name}::numeric"
-    fits = f"{amount} = round({amount}, 2)"
-    return Reading(
-        f"(case when {fits} then {amount} end)::numeric(21,2)",
-        name,
-        pa.decimal128(21, 2),
-        misfit=f"not ({fits})",
-        note="the amount in the server's currency (`lc_monetary`); a third decimal, of a dinar, does not fit",
-    )
+    fits = f"{amount} = round({amount}, 2)"  # a dinar has three decimals
+    expression = f"(case when {fits} then {amount} end)::numeric(21,2)"
+    return Reading(expression, name, pa.decimal128(21, 2), misfit=f"not ({fits})")
 
 
 def _uuid(name: str, _: Catalogue) -> Reading:
-    return Reading(name, f"{name}::VARCHAR", pa.string(), note="36 characters, lower case")
+    return Reading(name, f"{name}::VARCHAR", pa.string())
 
 
 def _interval(name: str, _: Catalogue) -> Reading:
-    note = "text such as `1 year 2 mons 3 days 04:05:06.7`, `CAST(… AS INTERVAL)` reads it"
-    return Reading(f"{name}::text", f"replace({name}, '+', '')", pa.string(), note=note)  # DuckDB knows no "+2 days"
+    return Reading(f"{name}::text", f"replace({name}, '+', '')", pa.string())  # DuckDB cannot cast "+2 days"
 
 
 def _array(name: str, kind: Catalogue) -> Reading:
-    if kind.element == "money":
-        expression = _json(f"{name}::numeric[]", has_bounds=False)
-    else:
-        expression = _json(name, has_bounds=kind.element_is_nested)
-    note = "JSON array, nested for more dimensions; `[0:1]={…}` where an index does not start at 1"
-    return replace(_text(name), expression=expression, note=note)
+    if kind.element == "money":  # whose text has signs and commas
+        return Reading(_json(f"{name}::numeric[]", has_bounds=False), name, pa.string())
+    return Reading(_json(name, has_bounds=kind.element_is_nested), name, pa.string())
 
 
 def _json(value: str, *, has_bounds: bool) -> str:
@@ -207,7 +197,7 @@ def _as_text(name: str, kind: Catalogue, own: Reading) -> Reading:
     if pa.types.is_string(own.arrow) and kind.base != "bpchar":
         return own
     value = f"{name}::numeric" if kind.base == "money" else name
-    return replace(_text(name), expression=f"{value}::text", note="PostgreSQL's own text")
+    return Reading(f"{value}::text", name, pa.string())
 
 
 def _as_decimal(name: str, kind: Catalogue, precision: int, scale: int) -> Reading:
@@ -222,7 +212,7 @@ def _as_decimal(name: str, kind: Catalogue, precision: int, scale: int) -> Readi
     fits = f"{number} = round({number}, {scale}) and abs({number}) < {limit}"
     expression = f"(case when {fits} then {number} end)::numeric({precision},{scale})"
     misfit = f"{name} is not null and ({fits}) is not true"
-    return Reading(expression, name, arrow, misfit=misfit, note="what would lose digits does not fit")
+    return Reading(expression, name, arrow, misfit=misfit)
 
 
 def _digits(arrow: pa.DataType) -> tuple[int, int] | None:
@@ -245,26 +235,16 @@ def _number(name: str, kind: Catalogue) -> str:
     return f"(case when length({text}) < 200 and {text} ~ '{pattern}' then {name}::text::numeric end)"
 
 
-NOTES: Mapping[str, str] = {
-    "time": "text, `24:00:00` too: Delta has no time of day",
-    "timetz": "text with its offset",
-    "json": "text, kept to the letter",
-    "jsonb": "text",
-    "bit": "text of 0 and 1",
-    "varbit": "text of 0 and 1",
-    "citext": "text as written",
-}
-BY_KIND: Mapping[str, str] = {"e": "the label", "r": "text, such as `[1,5)`", "m": "text, such as `{[1,3),[5,8)}`"}
 BUILT_IN: Mapping[str, Callable[[str, Catalogue], Reading]] = {
     "bool": _native(pa.bool_()),
     "int2": _native(pa.int16()),
     "int4": _native(pa.int32()),
     "int8": _native(pa.int64()),
-    "float4": _native(pa.float32(), "NaN and infinity too"),
-    "float8": _native(pa.float64(), "NaN and infinity too"),
+    "float4": _native(pa.float32()),
+    "float8": _native(pa.float64()),
     "text": _native(pa.string()),
     "varchar": _native(pa.string()),
-    "bpchar": _native(pa.string(), "without the blanks it is padded with"),
+    "bpchar": _native(pa.string()),  # the scanner takes the padding off, as PostgreSQL's cast to text does
     "name": _native(pa.string()),
     "bytea": _native(pa.binary()),
     "numeric": _numeric,
@@ -274,9 +254,9 @@ BUILT_IN: Mapping[str, Callable[[str, Catalogue], Reading]] = {
     "timestamptz": _dated(pa.timestamp("us", "UTC"), "0001-01-01 00:00:00+00", "10000-01-01 00:00:00+00"),
     "interval": _interval,
     "uuid": _uuid,
-    "inet": _shown("abbrev({})", "as PostgreSQL shows it: a host without `/32`"),
-    "oid": lambda name, _: Reading(f"{name}::int8", name, pa.int64()),
-    "xid": lambda name, _: Reading(f"{name}::text::int8", name, pa.int64()),
-    "cid": lambda name, _: Reading(f"{name}::text::int8", name, pa.int64()),
-    "xid8": lambda name, _: Reading(f"{name}::text::numeric(20,0)", name, pa.decimal128(20, 0)),
+    "inet": _as("abbrev({})", pa.string()),  # as PostgreSQL shows it: a host without /32
+    "oid": _as("{}::int8", pa.int64()),
+    "xid": _as("{}::text::int8", pa.int64()),
+    "cid": _as("{}::text::int8", pa.int64()),
+    "xid8": _as("{}::text::numeric(20,0)", pa.decimal128(20, 0)),
 }
