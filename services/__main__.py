@@ -1,12 +1,13 @@
-"""`python -m services up|down|status [s3]`: the local servers without the `watershed` command."""
+"""`python -m services up|down|status [s3|mariadb]`: the local servers without the `watershed` command."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from lake.errors import PlatformError
-from services import down, postgres, s3, status
+from services import down, mariadb, postgres, s3, status
 
+_SERVERS = {"postgres": postgres, "s3": s3, "mariadb": mariadb}
 _HOME = Path(__file__).resolve().parents[1]
 
 
@@ -14,7 +15,7 @@ def main(words: list[str] | None = None) -> int:
     """Do what the command line says; 1 after an error, told in one line."""
     parser = argparse.ArgumentParser(prog="python -m services", description=__doc__)
     parser.add_argument("action", choices=("up", "down", "status"))
-    parser.add_argument("server", nargs="?", choices=("postgres", "s3"), help="default: postgres (up), both (down)")
+    parser.add_argument("server", nargs="?", choices=tuple(_SERVERS), help="default: postgres (up), all (down)")
     parser.add_argument("--home", type=Path, default=_HOME, help="the folder that gets .services")
     chosen = parser.parse_args(words)
     try:
@@ -30,11 +31,11 @@ def _act(action: str, server: str | None, home: Path) -> None:
         for name, line in status(home).items():
             _say(f"{name}: {line}")
     elif action == "up":
-        (s3.up if server == "s3" else postgres.up)(home, _say)
+        _SERVERS[server or "postgres"].up(home, _say)
     elif server is None:
         down(home, _say)
     else:
-        (s3.down if server == "s3" else postgres.down)(home, _say)
+        _SERVERS[server].down(home, _say)
 
 
 def _say(line: str) -> None:

@@ -42,7 +42,7 @@ def _compose(home: Path, *words: str) -> str:
 
 
 def _variables(home: Path) -> dict[str, str]:
-    """What `compose.yml` asks for. Both services' are always needed: Compose checks the whole file."""
+    """What `compose.yml` asks for. All services' are always needed: Compose checks the whole file."""
     known = record.state(home)
     secret = record.folder(home) / "postgres-password"
     secret.touch(mode=0o600)
@@ -53,6 +53,8 @@ def _variables(home: Path) -> dict[str, str]:
         "S3_PORT": known.get("S3_PORT", "0"),
         "S3_ACCESS_KEY_ID": known.get("S3_ACCESS_KEY_ID", "unset"),
         "S3_SECRET_ACCESS_KEY": known.get("S3_SECRET_ACCESS_KEY", "unset"),
+        "MARIADB_PORT": known.get("MARIADB_PORT", "0"),
+        "MARIADB_RIGHTS_FILE": str(record.folder(home) / "mariadb" / "rights.sql"),
     }
 
 

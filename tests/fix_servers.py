@@ -4,14 +4,19 @@ import os
 import secrets
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from services import record
+
+if TYPE_CHECKING:
+    import pymysql.connections
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("WATERSHED_TEST_DATA") or PROJECT.parent / "shared" / "data")
@@ -80,6 +85,46 @@ def operational_dsn() -> Iterator[str]:
 def timescale_dsn() -> Iterator[str]:
     """An empty metrics database with TimescaleDB for one test."""
     with database(address("METRICS_DSN"), timescale=True) as dsn:
+        yield dsn
+
+
+@contextmanager
+def mysql_database(dsn: str) -> Iterator[str]:
+    """A new, empty database beside the one of `dsn` on a MySQL or MariaDB server; dropped at the end."""
+    name = f"t_{secrets.token_hex(6)}"
+    with mysql(dsn) as connection:
+        connection.cursor().execute(f"create database {name} character set utf8mb4")
+    try:
+        yield f"{dsn.rpartition('/')[0]}/{name}"
+    finally:
+        with mysql(dsn) as connection:
+            connection.cursor().execute(f"drop database {name}")
+
+
+@contextmanager
+def mysql(dsn: str, **options: Any) -> Iterator["pymysql.connections.Connection[Any]"]:
+    """A connection to a MySQL or MariaDB server, in UTC; each statement commits."""
+    import pymysql
+
+    parts = urlsplit(dsn)
+    connection = pymysql.connect(
+        host=parts.hostname,
+        port=parts.port or 3306,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        database=parts.path.strip("/"),
+        autocommit=True,
+        init_command="set time_zone = '+00:00'",
+        **options,
+    )
+    with closing(connection):
+        yield connection
+
+
+@pytest.fixture
+def mysql_dsn() -> Iterator[str]:
+    """An empty operational database on MariaDB (or MySQL) for one test."""
+    with mysql_database(address("MYSQL_DSN")) as dsn:
         yield dsn
 
 

@@ -235,17 +235,19 @@ def add_source(what: str) -> None:
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["postgres", "s3", "all"]), default="postgres")
+@click.argument("what", type=click.Choice(["postgres", "s3", "mariadb", "all"]), default="postgres")
 def up(what: str) -> None:
-    """Start the local servers: PostgreSQL with TimescaleDB, or an S3 server for tests."""
+    """Start the local servers: PostgreSQL with TimescaleDB, or for tests an S3 server and MariaDB."""
     from orchestration.site import PROJECT
     from orchestration.terminal import plain
-    from services import postgres, s3
+    from services import mariadb, postgres, s3
 
     if what in ("postgres", "all"):
         postgres.up(PROJECT, plain)
     if what in ("s3", "all"):
         s3.up(PROJECT, plain)
+    if what in ("mariadb", "all"):
+        mariadb.up(PROJECT, plain)
     plain(f"Servers are up; their addresses are in {PROJECT / '.services' / 'env'}.")
 
 

@@ -9,7 +9,10 @@ import pytest
 import services
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_GIVEN = ("SHOP_DSN", "METRICS_DSN", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+_GIVEN = (
+    "SHOP_DSN", "METRICS_DSN", "MYSQL_DSN", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+    "AWS_REGION",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +29,11 @@ def postgres_tree() -> Path:
 @pytest.fixture(scope="session")
 def s3_tree() -> Path:
     return _PROJECT / ".services" / "s3.root"
+
+
+@pytest.fixture(scope="session")
+def mariadb_tree() -> Path:
+    return _PROJECT / ".services" / "mariadb.root"
 
 
 @pytest.fixture(scope="module")
