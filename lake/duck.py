@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 EXTENSIONS = ("delta", "httpfs")
+INSTALLED = (*EXTENSIONS, "postgres_scanner", "mysql_scanner")
 
 
 def connect(
@@ -36,7 +37,7 @@ def extension_directory() -> Path:
     """The private directory into which the wheels' extensions are installed once, per DuckDB version."""
     base = Path(os.environ.get("DUCKDB_EXTENSIONS") or Path(__file__).resolve().parent.parent / ".data" / "duckdb")
     directory = base / f"v{duckdb.__version__}"
-    missing = [name for name in (*EXTENSIONS, "postgres_scanner") if not any(directory.glob(f"*/*/{name}.*extension"))]
+    missing = [name for name in INSTALLED if not any(directory.glob(f"*/*/{name}.*extension"))]
     if missing:
         directory.mkdir(parents=True, exist_ok=True)
         installer = duckdb.connect(config={"extension_directory": str(directory)})
