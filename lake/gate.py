@@ -140,10 +140,14 @@ def _cases(entry: Gate, key: tuple[str, ...], partition: str | None, has_misfits
             (_failed(entry, column), _unfit(entry, literal(column), f"{quoted(column)}::VARCHAR"))
             for column in entry.may_fail
         ]
-    cases += [(f"{entry.passed(column)} IS NULL", literal(f"{column} (key) is NULL")) for column in key]
+    for column in key:
+        unfit = _unfit(entry, literal(column), _source_text(column, has_misfits))
+        cases.append((_is_unheld(entry, column, has_misfits), unfit))
+        cases.append((f"{entry.passed(column)} IS NULL", literal(f"{column} (key) is NULL")))
     if partition:
         name = entry.passed(partition)
         day = f"CAST({name} AS DATE)"
+        cases.append((_is_unheld(entry, partition, has_misfits), literal(f"{partition} (partition) is no day")))
         cases.append((f"{name} IS NULL", literal(f"{partition} (partition) is NULL")))
         # Beyond these years a day has no place in the lake: no path, no Python date.
         no_day = f"NOT isfinite({day}) OR year({day}) NOT BETWEEN 1 AND 9999"
@@ -183,6 +187,17 @@ def _twins(
                       FROM {relation}) AS r
                 SEMI JOIN twins ON {same} WHERE number NOT IN (SELECT number FROM faulty_rows)) WHERE place > 1"""
     )
+
+
+def _source_text(column: str, has_misfits: bool) -> str:
+    """The SQL of what stood in a column at the source, as text."""
+    told = f"CAST({MISFIT}::JSON AS MAP(VARCHAR, VARCHAR))[{literal(column)}]"
+    return f"coalesce({quoted(column)}::VARCHAR, {told})" if has_misfits else f"{quoted(column)}::VARCHAR"
+
+
+def _is_unheld(entry: Gate, column: str, has_misfits: bool) -> str:
+    """SQL: something stood in the column that the lake's type cannot hold."""
+    return f"{entry.passed(column)} IS NULL AND {_source_text(column, has_misfits)} IS NOT NULL"
 
 
 def _failed(entry: Gate, column: str) -> str:
