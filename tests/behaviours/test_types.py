@@ -1,95 +1,13 @@
-"""Every kind of value arrives in DuckDB as `ingestion/connectors/postgres.py` says."""
+"""Types as a person meets them: cursors with and without a zone, declared types, keys of any type, misfits.
 
-import datetime
-import uuid
+That each type of PostgreSQL arrives right is shown by test_types_postgres.
+"""
+
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from trial_source import Trial, on_folder
-
-UTC = datetime.UTC
-# column type, value written, type in DuckDB, value read back as text
-KINDS = [
-    ("smallint", -3, "SMALLINT", "-3"),
-    ("integer", 2**31 - 1, "INTEGER", "2147483647"),
-    ("bigint", -(2**63), "BIGINT", "-9223372036854775808"),
-    ("boolean", True, "BOOLEAN", "true"),
-    ("real", "-Infinity", "FLOAT", "-inf"),
-    ("double precision", "NaN", "DOUBLE", "nan"),
-    ("numeric(12,2)", Decimal("-9999999999.99"), "DECIMAL(12,2)", "-9999999999.99"),
-    ("numeric(12,2)", "NaN", "DECIMAL(12,2)", None),
-    ("numeric(38,10)", "1234567890123456789012345678.0123456789", "DECIMAL(38,10)",
-     "1234567890123456789012345678.0123456789"),
-    ("numeric(5)", 12345, "DECIMAL(5,0)", "12345"),
-    ("numeric", "0.1000000000000000000000000000000000000000001", "VARCHAR",
-     "0.1000000000000000000000000000000000000000001"),
-    ("numeric", "NaN", "VARCHAR", "NaN"),
-    ("numeric(40,2)", "1.5", "VARCHAR", "1.50"),
-    ("numeric(3,5)", "0.00123", "VARCHAR", "0.00123"),
-    ("numeric(5,-2)", "12300", "VARCHAR", "12300"),
-    ("text", "tab\t, Ünïcödé ☃ 🦆, 'quotes' and \"more\"", "VARCHAR", "tab\t, Ünïcödé ☃ 🦆, 'quotes' and \"more\""),
-    ("text", "", "VARCHAR", ""),
-    ("varchar(20)", "short", "VARCHAR", "short"),
-    ("uuid", uuid.UUID(int=2**128 - 2), "VARCHAR", "ffffffff-ffff-ffff-ffff-fffffffffffe"),
-    ("json", '{"a":  [1, null]}', "VARCHAR", '{"a":  [1, null]}'),
-    ("jsonb", '{"b": 1, "a": "é"}', "VARCHAR", '{"a": "é", "b": 1}'),
-    ("integer[]", "{{1,2},{3,4}}", "VARCHAR", "{{1,2},{3,4}}"),
-    ("text[]", ["a,b", None], "VARCHAR", '{"a,b",NULL}'),
-    ("bytea", b"\x00\xff'\\", "BLOB", "\\x00\\xFF\\x27\\x5C"),
-    ("interval", "1 year 2 days 03:04:05", "VARCHAR", "1 year 2 days 03:04:05"),
-    ("time", "23:59:59.999999", "VARCHAR", "23:59:59.999999"),
-    ("inet", "10.1.2.3/8", "VARCHAR", "10.1.2.3/8"),
-    ("date", "2024-02-29", "DATE", "2024-02-29"),
-    ("date", "infinity", "DATE", "9999-12-31"),
-    ("date", "-infinity", "DATE", "0001-01-01"),
-    ("timestamp", "2026-03-29 02:30:00.123456", "TIMESTAMP", "2026-03-29 02:30:00.123456"),
-    ("timestamptz", "2026-03-29 02:30:00.123456-05", "TIMESTAMP WITH TIME ZONE", "2026-03-29 07:30:00.123456+00"),
-    ("timestamptz", "infinity", "TIMESTAMP WITH TIME ZONE", "infinity"),
-    ("mood", "happy", "VARCHAR", "happy"),
-    ("price", "12.50", "DECIMAL(8,2)", "12.50"),
-]  # fmt: skip
-
-
-@pytest.fixture
-def typed(trial: Trial) -> Trial:
-    """A table with a column of every kind, one row of values and one of NULLs, loaded twice."""
-    trial.sql("create type mood as enum ('happy', 'sad')")
-    trial.sql("create domain price as numeric(8, 2) check (value >= 0)")
-    trial.sql("drop table orders")
-    names = [f"c{number}" for number in range(len(KINDS))]
-    columns = ", ".join(f"{name} {kind[0]}" for name, kind in zip(names, KINDS, strict=True))
-    trial.sql(
-        f"""create table orders (order_id bigint primary key, {columns},
-            ordered_at timestamptz default now(), updated_at timestamptz default clock_timestamp())"""
-    )
-    places = ", ".join(["%s"] * len(KINDS))
-    trial.sql(f"insert into orders (order_id, {', '.join(names)}) values (1, {places})", [kind[1] for kind in KINDS])
-    trial.sql("insert into orders (order_id) values (2)")
-    trial.run()
-    return trial
-
-
-def test_each_kind_of_value_arrives_as_documented(typed: Trial) -> None:
-    names = [f"c{number}" for number in range(len(KINDS))]
-    asked = ", ".join(f"typeof({name}), {name}::VARCHAR" for name in names)
-    (row,) = typed.rows(asked, where="order_id = 1")
-    found = [(row[2 * number], row[2 * number + 1]) for number in range(len(KINDS))]
-    for kind, pair in zip(KINDS, found, strict=True):
-        assert pair == kind[2:], kind[0]
-
-
-@on_folder
-def test_a_null_of_each_kind_stays_null(typed: Trial) -> None:
-    names = ", ".join(f"c{number}" for number in range(len(KINDS)))
-    assert typed.rows(names, where="order_id = 2") == [(None,) * len(KINDS)]
-
-
-@on_folder
-def test_equal_values_of_each_kind_are_seen_to_be_equal(typed: Trial) -> None:
-    before = typed.versions()
-    assert typed.reload(str(datetime.datetime.now(UTC).date())).taken.unchanged == 2
-    assert typed.versions() == before
 
 
 @on_folder
@@ -129,3 +47,49 @@ def test_a_key_may_have_any_type(trial: Trial) -> None:
     trial.sql("update orders set amount = 2, updated_at = clock_timestamp() where order_id like '%%drop%%'", [])
     trial.run()
     trial.assert_same("order_id, amount")
+
+
+@pytest.fixture
+def dated(trial: Trial) -> Trial:
+    """Three rows, one of which holds a date that no year of the lake can."""
+    trial.sql("alter table orders add due_on date")
+    for number, day in enumerate(["2026-01-09", "infinity", None], start=1):
+        trial.order(number, due_on=day)
+    return trial
+
+
+def test_a_value_that_does_not_fit_is_set_aside_and_its_row_goes_on(dated: Trial) -> None:
+    dated.run()
+    assert dated.rows("order_id, due_on::VARCHAR") == [(1, "2026-01-09"), (2, None), (3, None)]
+    assert dated.rows("order_id, _column, _value", zone="quarantine") == [(2, "due_on", "infinity")]
+
+
+@on_folder
+def test_a_row_with_a_value_that_does_not_fit_is_set_aside_whole_where_the_contract_says_so(dated: Trial) -> None:
+    dated.declare(contract={"types": "discard_row"})
+    taken = dated.run().taken
+    assert (taken.inserted, taken.quarantined) == (2, 1)
+    assert dated.rows("order_id") == [(1,), (3,)]
+
+
+@on_folder
+def test_a_value_that_fits_again_takes_its_place(dated: Trial) -> None:
+    dated.run()
+    dated.sql("update orders set due_on = '2027-01-01', updated_at = clock_timestamp() where order_id = 2")
+    dated.run()
+    dated.assert_same("order_id, due_on")
+
+
+@on_folder
+def test_infinity_can_be_kept_as_declared_text(dated: Trial) -> None:
+    dated.declare(columns={"due_on": "text"})
+    dated.run()
+    assert dated.rows("due_on") == [("2026-01-09",), ("infinity",), (None,)]
+
+
+@on_folder
+def test_a_masked_column_tells_nothing_of_a_value_that_does_not_fit(dated: Trial) -> None:
+    dated.declare(mask={"due_on": "sha256"})
+    dated.run()
+    assert dated.version("quarantine") == -1
+    assert [len(digest) for (digest,) in dated.rows("due_on", where="order_id = 1")] == [64]
