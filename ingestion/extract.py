@@ -23,6 +23,7 @@ from ingestion import staging
 from ingestion.connectors import Chunk, Connector, Shape, Window
 from ingestion.connectors.pace import Pace
 from ingestion.spec import Source, Table
+from lake.bulk import Sorted
 
 CHUNK_ROWS = 500_000
 LOG = logging.getLogger("watershed.extract")
@@ -34,10 +35,10 @@ class Staged:
 
     place: Path
     schema: pa.Schema
-    files: tuple[Path, ...]
+    files: tuple[Sorted, ...]
     misfits: tuple[Path, ...]
-    caught_up: Path | None
-    keys: Path | None
+    caught_up: Sorted | None
+    keys: Sorted | None
     rows: int
     rows_read: int
     chunks: int
@@ -80,10 +81,10 @@ def _stage(session: Connector, source: Source, table: Table, shape: Shape, windo
     caught_up, keys = None, None
     if kept or (is_loose and len(plan.chunks) > 1):
         caught_up, keys = _catch_up(session, table, shape, plan.marks[0], place)
-    files = tuple(_path(place, chunk) for chunk in plan.chunks)
-    misfits = tuple(path for path in sorted(place.glob("*.misfit")))
-    rows = sum(_rows(path) for path in files)
-    if caught_up is not None and keys is not None and _rows(caught_up) == 0 and _rows(keys) == rows:
+    files = tuple(staging.told(_path(place, chunk)) for chunk in plan.chunks)
+    misfits = tuple(sorted(place.glob("*.misfit")))
+    rows = sum(one.rows for one in files)
+    if caught_up is not None and keys is not None and caught_up.rows == 0 and keys.rows == rows:
         caught_up, keys = None, None  # nothing has happened in between
     return Staged(place, shape.schema, files, misfits, caught_up, keys, rows, rows_read, len(plan.chunks), len(kept))
 
@@ -101,11 +102,11 @@ def _read_all(
     """Read the chunks on as many connections as the source allows; the first failure ends it."""
     pace = Pace(source.max_rows_per_s) if source.max_rows_per_s else None
     progress = _Progress(f"{source.name}.{table.name}", kept, kept + len(chunks))
-    day = table.partition.column if table.partition else None
+    order = _order(table, shape, len(chunks) + kept)
 
     def one(chunk: Chunk) -> int:
         batches = session.read(table, shape, window, chunk)
-        rows = staging.write(_path(place, chunk), shape.schema, pace.paced(batches) if pace else batches, day)
+        rows = staging.write(_path(place, chunk), shape.schema, pace.paced(batches) if pace else batches, order).rows
         progress.done(rows)
         return rows
 
@@ -120,14 +121,29 @@ def _read_all(
             raise
 
 
-def _catch_up(session: Connector, table: Table, shape: Shape, mark: str, place: Path) -> tuple[Path, Path | None]:
+def _order(table: Table, shape: Shape, chunks: int) -> staging.Order:
+    """How rows are staged, so that a part of each run can be held at once."""
+    width = sum(_width(entry.type) for entry in shape.schema)
+    runs = max(chunks, 2 * shape.rows * width // staging.RUN_BYTES, 1)
+    day = table.partition.column if table.partition else None
+    needed = tuple(dict.fromkeys([*table.key, *([day] if day else [])]))
+    return staging.Order(day, needed, int(min(8192, max(256, staging.HELD_BYTES // (width * runs)))))
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes of a value, roughly."""
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:
+        return 24
+
+
+def _catch_up(session: Connector, table: Table, shape: Shape, mark: str, place: Path) -> tuple[Sorted, Sorted]:
     """What was written since `mark`, and all keys there are now; both read anew at each attempt."""
-    changed, keys = place / "since.arrow", place / "keys.arrow"
-    window = Window(since=mark)
-    rows = session.read(table, shape, window, Chunk(0))
-    staging.write(changed, shape.schema, rows, None)
+    rows = session.read(table, shape, Window(since=mark), Chunk(0))
+    changed = staging.write(place / "since.arrow", shape.schema, rows, staging.Order())
     schema = pa.schema([shape.schema.field(column) for column in table.key])
-    staging.write(keys, schema, session.keys(table, shape), None)
+    keys = staging.write(place / "keys.arrow", schema, session.keys(table, shape), staging.Order())
     return changed, keys
 
 
@@ -181,8 +197,3 @@ def _whole(place: Path, plan: staging.Plan | None) -> set[int]:
 
 def _path(place: Path, chunk: Chunk) -> Path:
     return place / f"{chunk.number:06}.arrow"
-
-
-def _rows(path: Path) -> int:
-    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-        return int(sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches)))

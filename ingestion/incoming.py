@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 
 def register(connection: "duckdb.DuckDBPyConnection", staged: Sequence[Staged], table: Table) -> None:
     """Make `staged` of the main files, and of what was caught up with."""
-    files = [path for one in staged for path in (*one.files, *filter(None, [one.caught_up]))]
-    _view(connection, "staged", files, staged[0].schema)
+    files = [file for one in staged for file in (*one.files, *filter(None, [one.caught_up]))]
+    _view(connection, "staged", [file.path for file in files], staged[0].schema)
 
 
 def collect(connection: "duckdb.DuckDBPyConnection", staged: Sequence[Staged], table: Table) -> None:
     """Make the table `incoming`: each row once, as of one instant, with `_misfit` where values did not fit."""
     key = table.key
     schema = staged[0].schema
-    _view(connection, "main_files", [path for one in staged for path in one.files], schema)
+    _view(connection, "main_files", [file.path for one in staged for file in one.files], schema)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS SELECT *, NULL::VARCHAR AS {MISFIT} FROM main_files")
     wide = schema.append(pa.field(MISFIT, pa.string()))
     for one in staged:
         if one.caught_up is not None:
-            _view(connection, "caught_up", [one.caught_up], schema)
+            _view(connection, "caught_up", [one.caught_up.path], schema)
             _replace(connection, "caught_up", key, "SELECT *, NULL FROM caught_up")
             _drop_gone(connection, one, table)
     misfits = [path for one in staged for path in one.misfits]
@@ -58,7 +59,7 @@ def _with(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[p
     yield from others
 
 
-def _view(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[object], schema: pa.Schema) -> None:
+def _view(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path], schema: pa.Schema) -> None:
     connection.register(name, ds.dataset([str(path) for path in files], format="ipc", schema=schema))
 
 
@@ -73,6 +74,6 @@ def _drop_gone(connection: "duckdb.DuckDBPyConnection", one: Staged, table: Tabl
     if one.keys is None:
         return
     schema = pa.schema([one.schema.field(column) for column in table.key])
-    _view(connection, "keys_now", [one.keys], schema)
+    _view(connection, "keys_now", [one.keys.path], schema)
     same = " AND ".join(f"k.{quoted(column)} IS NOT DISTINCT FROM incoming.{quoted(column)}" for column in table.key)
     connection.execute(f"DELETE FROM incoming WHERE NOT EXISTS (SELECT 1 FROM keys_now AS k WHERE {same})")

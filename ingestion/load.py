@@ -301,7 +301,7 @@ def _commit(
         incoming.register(connection, staged, table)
         cursor = _cursors(connection, ready, table, before.get("cursor"))
         if raw is None and _can_go_straight(load.subject, staged, entry):
-            files = [path for one in staged for path in one.files]
+            files = [file for one in staged for file in one.files]
             return bulk.write(connection, lake, load, files, staged[0].schema, cursor), 0.0
         incoming.collect(connection, staged, table)
         start = time.monotonic()
@@ -338,7 +338,7 @@ def _can_go_straight(about: Subject, staged: list[Staged], entry: Gate) -> bool:
     same = all(entry.known[name].equals(schema.field(name).type) for name in entry.columns)
     if not same or len(entry.columns) != len(schema):
         return False
-    return all(bulk.is_clean(one.files, about.key, about.partition) for one in staged)
+    return all(file.is_clean for one in staged for file in one.files)
 
 
 def _gone(

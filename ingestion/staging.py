@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +19,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.connectors import MISFIT, Chunk
-from lake.days import numbers
+from ingestion.connectors import MISFIT, SUM, Chunk
+from lake import days
+from lake.bulk import Sorted
 
 RUN_BYTES = 24 << 20  # rows are sorted by day in runs of this size: two readers and a merge stay far below 512 MB
+HELD_BYTES = 48 << 20  # the merge holds one part of each run
+
+
+@dataclass(frozen=True)
+class Order:
+    """How rows are staged: sorted by the UTC day of column `day` (None: as they come), in parts of `part_rows` rows.
+
+    `needed` are columns without which a row may not enter the lake.
+    """
+
+    day: str | None = None
+    needed: tuple[str, ...] = ()
+    part_rows: int = 8192
 
 
 @dataclass
@@ -86,69 +100,117 @@ def clear(place: Path) -> None:
         path.unlink()
 
 
-def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], day: str | None) -> int:
-    """Stage batches as one file, in runs sorted by the UTC day of column `day`; answers how many rows.
+def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], order: Order) -> Sorted:
+    """Stage batches as one file, in runs sorted by day, and tell what is in it.
 
-    Batches with a column `_misfit` go to a file of their own beside it. The file appears under its name when it is
-    whole.
+    Batches with a column `_misfit` go to a file of their own beside it, those with `_sum` leave it here. The file
+    appears under its name when it is whole, and what is told of it lies beside it.
     """
-    rows = 0
+    account = _Account(order)
     misfits: list[pa.RecordBatch] = []
-
-    def plain() -> Iterator[pa.RecordBatch]:
-        nonlocal rows
-        for batch in batches:
-            if MISFIT in batch.schema.names:
-                batch = _apart(batch, misfits)
-            rows += batch.num_rows
-            yield batch
-
-    _file(path, schema, _runs(plain(), day))
+    _file(path, schema, account.runs(_apart(batches, misfits)))
     if misfits:
-        beside = path.with_suffix(".misfit")
-        _file(beside, misfits[0].schema, misfits)
-    return rows
+        _file(path.with_suffix(".misfit"), misfits[0].schema, misfits)
+    told = account.told(path)
+    beside = path.with_suffix(".told")
+    beside.write_text(json.dumps({**asdict(told), "path": None}))
+    path.with_suffix(".whole").replace(path)
+    return told
 
 
-def _apart(batch: pa.RecordBatch, misfits: list[pa.RecordBatch]) -> pa.RecordBatch:
+def told(path: Path) -> Sorted:
+    """What was told of a staged file."""
+    text = json.loads(path.with_suffix(".told").read_text())
+    days = {int(day): count for day, count in text["days"].items()}
+    return Sorted(**{**text, "path": path, "days": days, "runs": tuple(text["runs"])})
+
+
+def _apart(batches: Iterable[pa.RecordBatch], misfits: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The rows without a misfit; those with one are put aside."""
-    fits = pc.is_null(batch.column(MISFIT))
-    broken = batch.filter(pc.invert(fits))
-    if broken.num_rows:
-        misfits.append(broken)
-    return batch.filter(fits).drop_columns([MISFIT])
+    for batch in batches:
+        if MISFIT not in batch.schema.names:
+            yield batch
+            continue
+        fits = pc.is_null(batch.column(MISFIT))
+        broken = batch.filter(pc.invert(fits))
+        if broken.num_rows:
+            misfits.append(broken.drop_columns([SUM]) if SUM in broken.schema.names else broken)
+        yield batch.filter(fits).drop_columns([MISFIT])
 
 
 def _file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    part = path.with_suffix(".part")
+    part = path.with_suffix(".part" if path.suffix == ".arrow" else ".misfit-part")
     with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
     with part.open("rb") as written:
         os.fsync(written.fileno())
-    part.replace(path)
+    part.replace(path.with_suffix(".whole") if path.suffix == ".arrow" else path)
 
 
-def _runs(batches: Iterator[pa.RecordBatch], day: str | None) -> Iterator[pa.RecordBatch]:
-    waiting: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        if batch.num_rows == 0:
-            continue
-        waiting.append(batch)
-        size += batch.nbytes
-        if size >= RUN_BYTES or day is None:
-            yield _sorted(waiting, day)
-            waiting, size = [], 0
-    if waiting:
-        yield _sorted(waiting, day)
+class _Account:
+    """Sorts runs and counts what goes by."""
 
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.rows, self.bytes, self.sum = 0, 0, 0
+        self.is_clean, self.is_summed = True, True
+        self.counts: dict[int, int] = {}
+        self.parts: list[int] = []
 
-def _sorted(batches: Sequence[pa.RecordBatch], day: str | None) -> pa.RecordBatch:
-    run = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-    if day is None:
+    def told(self, path: Path) -> Sorted:
+        return Sorted(
+            path,
+            self.rows,
+            self.bytes,
+            self.counts,
+            tuple(self.parts),
+            self.is_clean,
+            self.sum if self.is_summed else None,
+        )
+
+    def runs(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The parts of each run, one run after the other."""
+        waiting: list[pa.RecordBatch] = []
+        size = 0
+        for batch in map(self._summed, batches):
+            if batch.num_rows:
+                waiting.append(batch)
+                size += batch.nbytes
+            if size >= RUN_BYTES:
+                yield from self._run(waiting)
+                waiting, size = [], 0
+        if waiting:
+            yield from self._run(waiting)
+
+    def _summed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if SUM not in batch.schema.names:
+            self.is_summed = False
+            return batch
+        total = int(batch.column(SUM).to_numpy(zero_copy_only=False).sum(dtype=np.uint64))
+        self.sum = (self.sum + total) % 2**64
+        return batch.drop_columns([SUM])
+
+    def _run(self, waiting: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        run = waiting[0] if len(waiting) == 1 else pa.concat_batches(waiting)
+        waiting.clear()
+        self.rows += run.num_rows
+        self.bytes += run.nbytes
+        self.is_clean = self.is_clean and not any(run.column(name).null_count for name in self.order.needed)
+        if self.order.day is not None:
+            run = self._sorted(run, self.order.day)
+        cuts = range(0, run.num_rows, max(1, self.order.part_rows))
+        self.parts.append(len(cuts))
+        for start in cuts:
+            yield run.slice(start, self.order.part_rows)
+
+    def _sorted(self, run: pa.RecordBatch, column: str) -> pa.RecordBatch:
+        found = days.numbers(run.column(column))
+        if np.any(found[:-1] > found[1:]):
+            order = days.order(found)
+            run, found = run.take(pa.array(order)), found[order]
+        if found[0] < days.FIRST or found[-1] > days.LAST:
+            self.is_clean = False
+        for day, start, end in days.stretches(found):
+            self.counts[day] = self.counts.get(day, 0) + end - start
         return run
-    days = numbers(run.column(day))
-    if np.all(days[:-1] <= days[1:]):
-        return run
-    return run.take(pa.array(np.argsort(days, kind="stable")))

@@ -1,16 +1,15 @@
 """The first load of a table: staged rows written to Parquet once, by day, for raw and processed alike.
 
 What is new to the lake needs no comparison. The files are committed to raw as they lie; the first fold gives them a
-second name in processed. Memory holds one bucket of days, not the table: the staged runs are sorted by day, so that
-a bucket is a stretch of each.
+second name in processed. Memory holds one bucket of days and a part of each staged run, not the table. (Files mapped
+into memory would do as well, but the kernel maps whole folios of the page cache: 0.7 GB were counted as ours.)
 """
 
-import mmap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from lake import checksum, commit, days, intake
@@ -23,26 +22,29 @@ from lake.parquet import Writer
 BUCKET_BYTES = 32 << 20
 
 
-def is_clean(files: Sequence[Path], key: Sequence[str], partition: str | None) -> bool:
-    """Whether all staged rows have a key and a day; uniqueness is the source's promise."""
-    with _Runs(files, None) as runs:
-        for batch in runs.batches():
-            if any(batch.column(name).null_count for name in key):
-                return False
-            if partition is None or not batch.num_rows:
-                continue
-            column = batch.column(partition)
-            found = days.numbers(column)
-            if column.null_count or found[0] < days.FIRST or found[-1] > days.LAST:
-                return False
-    return True
+@dataclass(frozen=True)
+class Sorted:
+    """A file of staged rows (Arrow IPC), as it was told when it was written.
+
+    It holds runs, each sorted by day and cut into parts: `runs` tells how many record batches each has. `days` counts
+    the rows of each day (days since 1970-01-01); empty for a table without days. `is_clean`: every row has its key and
+    its day. `sum` is the sum of the rows' checksums, None if it is not known.
+    """
+
+    path: Path
+    rows: int
+    bytes: int
+    days: dict[int, int] = field(default_factory=dict)
+    runs: tuple[int, ...] = ()
+    is_clean: bool = True
+    sum: int | None = None
 
 
 def write(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
     load: Load,
-    files: Sequence[Path],
+    files: Sequence[Sorted],
     schema: pa.Schema,
     cursor: str | None,
 ) -> Taken:
@@ -58,102 +60,100 @@ def write(
     }
     address = subject.at("raw")
     writer = Writer(lake, address, load.id, subject.told, constants, partition=load.loaded_at.date())
-    with told(lake), _Runs(files, subject.partition) as runs:
+    with told(lake):
         if subject.partition is None:
-            writer.rows_of(None, (pa.Table.from_batches([batch]) for batch in runs.batches()))
+            writer.rows_of(None, _all(files))
         else:
-            _by_day(writer, runs)
+            _by_day(writer, files, subject.partition)
         whole = pa.schema([*schema, *(pa.field(name, value.type) for name, value in constants.items())])
-        total = checksum.of(connection, "staged", literal("i"))
-        state = intake.state(load, cursor, total) | {commit.BULK: True}
+        state = intake.state(load, cursor, _sum(connection, files)) | {commit.BULK: True}
         rows = commit.add(lake, address, whole, writer.written, state, base=None, by_day=True).rows
     return Taken(rows_read=rows, inserted=rows)
 
 
-def _by_day(writer: Writer, runs: "_Runs") -> None:
-    for first, last in runs.buckets():
-        pieces = [piece for piece in runs.between(first, last) if piece.num_rows]
+def _sum(connection: duckdb.DuckDBPyConnection, files: Sequence[Sorted]) -> checksum.Sum:
+    known = [one.sum for one in files if one.sum is not None]
+    if len(known) == len(files):
+        return checksum.Sum({"i": sum(one.rows for one in files)}, sum(known) % checksum.MODULUS)
+    return checksum.of(connection, "staged", literal("i"))
+
+
+def _all(files: Sequence[Sorted]) -> Iterator[pa.Table]:
+    for file in files:
+        with pa.OSFile(str(file.path)) as source:
+            reader = pa.ipc.open_file(source)
+            for number in range(reader.num_record_batches):
+                yield pa.Table.from_batches([reader.get_batch(number)])
+
+
+def _by_day(writer: Writer, files: Sequence[Sorted], column: str) -> None:
+    runs = [run for file in files for run in _runs(file, column)]
+    for first, last in _buckets(files):
         if first == last:  # one day, perhaps larger than memory
-            writer.rows_of(days.date(first), pieces)
-        else:
-            bucket = pa.concat_tables(pieces).combine_chunks()
-            found = days.numbers(bucket[runs.partition or ""].combine_chunks())
-            order = np.argsort(found, kind="stable")
-            bucket = bucket.take(pa.array(order))
-            for day, start, end in days.stretches(found[order]):
-                writer.rows_of(days.date(day), [bucket.slice(start, end - start)])
-        del pieces
-        runs.let_go()
+            writer.rows_of(days.date(first), (piece for run in runs for piece in run.until(last)))
+            continue
+        bucket = pa.concat_tables(piece for run in runs for piece in run.until(last)).combine_chunks()
+        found = days.numbers(bucket[column].combine_chunks())
+        order = days.order(found)
+        bucket = bucket.take(pa.array(order))
+        for day, start, end in days.stretches(found[order]):
+            writer.rows_of(days.date(day), [bucket.slice(start, end - start)])
 
 
-class _Runs:
-    """The runs of staged files, mapped into memory; pages that were read are let go when they are done with."""
+def _buckets(files: Sequence[Sorted]) -> Iterator[tuple[int, int]]:
+    """First and last day of stretches of days that are small enough to hold, in order."""
+    rows: dict[int, int] = {}
+    for file in files:
+        for day, count in file.days.items():
+            rows[day] = rows.get(day, 0) + count
+    width = sum(file.bytes for file in files) / max(1, sum(rows.values()))
+    limit = BUCKET_BYTES / max(width, 1)
+    held: list[int] = []
+    size = 0
+    for day in sorted(rows):
+        if held and size + rows[day] > limit:
+            yield held[0], held[-1]
+            held, size = [], 0
+        held.append(day)
+        size += rows[day]
+    if held:
+        yield held[0], held[-1]
 
-    def __init__(self, files: Sequence[Path], partition: str | None) -> None:
-        self.files, self.partition = files, partition
-        self.maps: list[mmap.mmap] = []
-        self.runs: list[pa.RecordBatch] = []
-        self.stretches: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def __enter__(self) -> "_Runs":
-        for path in self.files:
-            for batch in self._open(path):
-                self.runs.append(batch)
-                if self.partition:
-                    found = list(days.stretches(days.numbers(batch.column(self.partition))))
-                    numbers = np.array([day for day, _, _ in found], dtype=np.int64)
-                    starts = np.array([*(start for _, start, _ in found), batch.num_rows], dtype=np.int64)
-                    self.stretches.append((numbers, starts))
-            self.let_go()
-        return self
+def _runs(file: Sorted, column: str) -> Iterator["_Run"]:
+    reader = pa.ipc.open_file(pa.OSFile(str(file.path)))
+    start = 0
+    for parts in file.runs:
+        yield _Run(reader, range(start, start + parts), column)
+        start += parts
 
-    def __exit__(self, *_: object) -> None:
-        self.runs.clear()
-        self.maps.clear()
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """All runs, one after the other."""
-        for batch in self.runs:
-            yield batch
-            self.let_go()
+class _Run:
+    """A sorted run, read part by part; each part once."""
 
-    def buckets(self) -> Iterator[tuple[int, int]]:
-        """First and last day of stretches of days that are small enough to hold, in order."""
-        rows: dict[int, int] = {}
-        for numbers, starts in self.stretches:
-            for day, count in zip(numbers.tolist(), np.diff(starts).tolist(), strict=True):
-                rows[day] = rows.get(day, 0) + count
-        total = sum(rows.values())
-        width = sum(batch.nbytes for batch in self.runs) / max(total, 1)
-        limit = BUCKET_BYTES / max(width, 1)
-        first: int | None = None
-        last, held = 0, 0
-        for day in sorted(rows):
-            if first is not None and held + rows[day] > limit:
-                yield first, last
-                first, held = None, 0
-            first = day if first is None else first
-            last, held = day, held + rows[day]
-        if first is not None:
-            yield first, last
+    def __init__(self, reader: pa.ipc.RecordBatchFileReader, numbers: range, column: str) -> None:
+        self.reader, self.numbers, self.column = reader, iter(numbers), column
+        self.part: pa.RecordBatch | None = None
+        self.days: days.Numbers | None = None
+        self.place = 0
 
-    def between(self, first: int, last: int) -> Iterator[pa.Table]:
-        """The rows of these days, one piece per run."""
-        for batch, (numbers, starts) in zip(self.runs, self.stretches, strict=True):
-            low, high = np.searchsorted(numbers, [first, last + 1])
-            if low < high:
-                start, end = int(starts[low]), int(starts[high])
-                yield pa.Table.from_batches([batch.slice(start, end - start)])
+    def until(self, last: int) -> Iterator[pa.Table]:
+        """The rows up to the day `last` that were not given yet."""
+        while self._has_part() and self.part is not None and self.days is not None:
+            end = int(self.days.searchsorted(last, side="right"))
+            if end > self.place:
+                yield pa.Table.from_batches([self.part.slice(self.place, end - self.place)])
+            self.place = end
+            if end < len(self.days):
+                return
+            self.part = None
 
-    def let_go(self) -> None:
-        """Give back the memory of mapped pages."""
-        for mapped in self.maps:
-            mapped.madvise(mmap.MADV_DONTNEED)
-
-    def _open(self, path: Path) -> Iterator[pa.RecordBatch]:
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.maps.append(mapped)
-        reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)
+    def _has_part(self) -> bool:
+        if self.part is None:
+            number = next(self.numbers, None)
+            if number is None:
+                return False
+            self.part = self.reader.get_batch(number)
+            self.days = days.numbers(self.part.column(self.column))
+            self.place = 0
+        return True

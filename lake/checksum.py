@@ -5,6 +5,7 @@ changes nothing. Sums of parts add up (modulo 2^64). Hashed by DuckDB's `hash` (
 text cost 40 times that), which may change with its version: `ALGORITHM` says which it was.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +53,15 @@ def of(connection: duckdb.DuckDBPyConnection, relation: str, op: str = "_op") ->
 
 def row(connection: duckdb.DuckDBPyConnection, relation: str, op: str = "_op") -> str:
     """The SQL of one row's hash."""
+    return of_row(
+        {name: kind for name, kind, *_ in connection.execute(f"SELECT * FROM {relation} LIMIT 0").description}, op
+    )
+
+
+def of_row(types: Mapping[str, Any], op: str = "_op") -> str:
+    """The same for columns of these DuckDB types."""
     parts = [f"hash({op}, '_op')"]
-    for name, kind, *_ in connection.execute(f"SELECT * FROM {relation} LIMIT 0").description:
+    for name, kind in types.items():
         if name in APART or name == "_op":
             continue
         value = quoted(name)

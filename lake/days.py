@@ -22,6 +22,14 @@ def numbers(column: pa.Array) -> Numbers:
     return _integers(column.cast(pa.date32()).view(pa.int32()))
 
 
+def order(days: Numbers) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """The stable order that sorts these days."""
+    low = int(days.min())
+    if int(days.max()) - low < 2**16:  # NumPy sorts 16 bits by radix, ten times as fast
+        return np.argsort((days - low).astype(np.uint16), kind="stable")
+    return np.argsort(days, kind="stable")
+
+
 def date(number: int) -> datetime.date:
     """The day with this number."""
     return EPOCH + datetime.timedelta(days=number)

@@ -23,8 +23,11 @@ def sink(lake: Lake, path: str) -> pa.NativeFile:
     if lake.on_s3:
         return _s3(tuple(sorted(lake.storage_options().items()))).open_output_stream(_key(lake, path))
     whole = Path(lake.root) / path
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    return pa.OSFile(str(whole), "wb")
+    try:
+        return pa.OSFile(str(whole), "wb")
+    except FileNotFoundError:
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        return pa.OSFile(str(whole), "wb")
 
 
 def copy(lake: Lake, pairs: Iterable[tuple[str, str]]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ingestion.spec import Source, Table
 
 MISFIT = "_misfit"
+SUM = "_sum"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Connector(Protocol):
 
         Where a value does not fit its column's type, the column is NULL and a further column `_misfit` (string, JSON
         object of column → the value as the source writes it) says what stood there; else the column may be left out.
+        A column `_sum` (uint64) may carry each row's `lake.checksum.row`, where it is cheaper to take it here.
         """
 
     def keys(self, table: Table, shape: Shape) -> Iterator[pa.RecordBatch]:

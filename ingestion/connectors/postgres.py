@@ -20,11 +20,11 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from ingestion.connectors import MISFIT, Chunk, Shape, Window, replica
+from ingestion.connectors import MISFIT, SUM, Chunk, Shape, Window, replica
 from ingestion.connectors.postgres_horizon import commit_horizon, commit_window, horizon, is_commit_order
 from ingestion.connectors.postgres_types import CATALOGUE, SESSION, Catalogue, Reading, reading
 from ingestion.spec import Source, Table
-from lake import duck
+from lake import checksum, duck
 from lake.duck import literal, quoted
 from lake.errors import (
     AccessDenied,
@@ -49,7 +49,8 @@ HEAPS = """
     with recursive heaps(oid) as (
         select to_regclass(%s)::oid union select inhrelid from pg_inherits join heaps on inhparent = heaps.oid)
     select c.oid::regclass::text, pg_relation_filenode(c.oid)::bigint,
-        (pg_relation_size(c.oid) / current_setting('block_size')::int)::bigint, greatest(c.reltuples, 0)::bigint
+        (pg_relation_size(c.oid) / current_setting('block_size')::int)::bigint, greatest(c.reltuples, 0)::bigint,
+        pg_table_size(c.oid)
     from heaps join pg_class c using (oid) where c.relkind in ('r', 'm') order by c.oid
 """
 READER = "watershed-reader"
@@ -60,7 +61,7 @@ CURSORS = (*TIMES, "xid8")
 DAYS = (*TIMES, "date")
 RESERVED = ("year", "month", "day", "_op", "_loaded_at", "_load_id", "_reason", "_at", "_day", MISFIT)
 PAGES = 4096  # 32 MB of heap: a chunk read again after a kill costs a second or two
-BATCH_ROWS = 65_536
+BATCH_BYTES = 24 << 20  # one batch is one sorted run of the staged file
 
 
 class Postgres:
@@ -77,6 +78,7 @@ class Postgres:
         self.engine: duckdb.DuckDBPyConnection | None = None
         self.readings: dict[str, dict[str, Reading]] = {}
         self.natives: dict[str, dict[str, str]] = {}
+        self.batch_rows: dict[str, int] = {}
         self.cursors = threading.local()
         self.opening = threading.Lock()
         self.before: dict[str, str] = {}
@@ -109,13 +111,17 @@ class Postgres:
             pa.field(column, pa.string() if column in table.mask else one.arrow) for column, one in readings.items()
         ]
         loose = any(not row.not_null for row in rows if row.name == table.cursor)
+        heaps = self._heaps(table)
+        rows_known = sum(heap[3] for heap in heaps)
+        width = sum(heap[4] for heap in heaps) // max(rows_known, 1) if rows_known else 1024
+        self.batch_rows[table.name] = min(max(BATCH_BYTES // max(width, 1), 2048), 250_000)
         return Shape(
             schema=pa.schema(fields),
             native_types=native,
             key_is_enforced=any(keys <= set(table.key) for keys in unique),
             cursor_may_be_null=loose,
             expressions={column: one.expression for column, one in readings.items()},
-            rows=sum(heap[3] for heap in self._heaps(table)),
+            rows=rows_known,
         )
 
     def horizon(self, table: Table) -> datetime.datetime:
@@ -139,7 +145,7 @@ class Postgres:
 
     def state(self, table: Table) -> str:
         """Which heaps hold the rows: after a rewrite of the table, chunks read before say nothing of its pages."""
-        return json.dumps([[heap, node] for heap, node, _, _ in self._heaps(table)])
+        return json.dumps([[heap, node] for heap, node, *_ in self._heaps(table)])
 
     def _expected(self, table: Table, shape: Shape, window: Window) -> int:
         """How many rows the planner expects of a window."""
@@ -173,7 +179,7 @@ class Postgres:
         if not heaps or self._expected(table, shape, window) < 2 * rows:
             return [Chunk(0)]
         cuts: list[dict[str, Any]] = []
-        for heap, _, pages, tuples in heaps:
+        for heap, _, pages, tuples, _ in heaps:
             step = max(1, min(PAGES, pages * rows // max(tuples, 1)))
             starts = list(range(0, max(pages, 1), step))
             ends: list[int | None] = [*starts[1:], None]  # what is appended meanwhile lies behind the last page
@@ -187,7 +193,7 @@ class Postgres:
         origin = self._origin(table, chunk)
         doubtful = {column: one.misfit for column, one in readings.items() if one.misfit and column not in table.mask}
         lost = False
-        for batch in self._rows(shape.schema, readings, table, origin, conditions):
+        for batch in self._rows(shape.schema, readings, table, origin, conditions, summed=True):
             lost = lost or any(batch.column(column).null_count for column in doubtful)
             yield batch
         if lost:  # asked only where a NULL stands that may have been a value
@@ -224,6 +230,8 @@ class Postgres:
         table: Table,
         origin: str,
         conditions: Sequence[str],
+        *,
+        summed: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """The columns of `readings` from `origin`, as batches of `schema`."""
         inner = ", ".join(f"{one.expression} as {quoted(column)}" for column, one in readings.items())
@@ -232,7 +240,12 @@ class Postgres:
         with self._explaining():
             cursor = self._cursor()
             query = f"SELECT {outer} FROM postgres_query('{self.name}', {literal(remote)})"
-            for batch in cursor.execute(query).to_arrow_reader(BATCH_ROWS):
+            if summed:  # far cheaper here than to read what was staged for it
+                schema = schema.append(pa.field(SUM, pa.uint64()))
+                types = cursor.execute(f"{query} LIMIT 0").description
+                total = checksum.of_row({name: kind for name, kind, *_ in types}, literal("i"))
+                query = f"SELECT *, {total} AS {SUM} FROM ({query})"
+            for batch in cursor.execute(query).to_arrow_reader(self.batch_rows[table.name]):
                 yield batch if batch.schema.equals(schema) else batch.cast(schema)
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
