@@ -369,3 +369,46 @@ GROUPS = {
     "With a declared type": DECLARED,
 }
 CASES = tuple(case for group in GROUPS.values() for case in group)
+# Words of the published page: before its tables, and beside a type whose values do not tell enough.
+WORDS = {
+    "page": [
+        "Every column has one target, whatever the server's settings are. What Parquet under a Delta log can hold "
+        "arrives as such, everything else as the text or JSON that stands below, without loss. A value that does not "
+        "fit its target never stops a table and is never bent: it stands as NULL, and its text goes to "
+        "[quarantine](../how-to/recover.md) with the row's key, or the row is set aside, as the table's contract "
+        "says (`types:`). Types that are not listed arrive as PostgreSQL's own text. "
+        "`columns: {name: text}` or `decimal(p, s)` in the declaration takes the place of what stands here."
+    ],
+    "Days and times": [
+        "Delta's log and Python know the years 1 to 9999 only: a single date before year 1 makes a whole Delta table "
+        "unreadable through its Arrow reader, an infinite one makes the writer fail. Declare such a column `text` to "
+        "keep it all."
+    ],
+    "Arrays": [
+        "PostgreSQL's arrays may have any number of dimensions, row by row, and start at any index; Parquet's lists "
+        "may not. They arrive as JSON: `CAST(x AS INTEGER[])`, `json_extract` and `unnest` of DuckDB read it. An array "
+        "that does not start at index 1 keeps PostgreSQL's text, which is no JSON."
+    ],
+    "Domains": ["A domain is read as the type below it, over any number of domains, with that type's modifiers."],
+    "With a declared type": [
+        "A declared decimal never rounds: a value with more digits does not fit. A float is taken with the 15 digits "
+        "(`real`: 6) of PostgreSQL's own cast. Text must be a plain number, with an exponent of up to three digits if "
+        "any."
+    ],
+}
+NOTES = {
+    "numeric": "text, all digits",
+    "numeric(40,2)": "text, all digits: more than 38",
+    "numeric(50,20)": "text, all digits: more than 38",
+    "numeric(30,-20)": "text, all digits: more than 38",
+    "money": "the amount in the server's currency; a third decimal (dinar) would not fit",
+    "character(5)": "without the padding",
+    "time": "text: Delta has no time of day",
+    "timetz": "text with its offset: Delta has no time of day",
+    "interval": "text; `CAST(x AS INTERVAL)` reads it in DuckDB",
+    "json": "text, to the letter",
+    "place": "a composite: JSON object; PostgreSQL's text if an array in it does not start at index 1",
+    "mood": "an enum: the label",
+    "inet": "a host without `/32`, as PostgreSQL shows it",
+    "regclass": "with its schema",
+}

@@ -1,9 +1,12 @@
 """Every type of PostgreSQL stands in the lake as `postgres_cases` says, whatever the server's settings are."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import fix_servers
+import psycopg
 import pytest
 import trial_source
 from postgres_cases import CASES, SETUP, Case
@@ -11,6 +14,7 @@ from trial_source import Trial
 
 from ingestion.connectors import Shape
 from ingestion.connectors.postgres import Postgres
+from ingestion.connectors.postgres_types import CATALOGUE, Catalogue
 from lake import commit
 from lake.duck import quoted
 
@@ -133,3 +137,28 @@ def test_reading_all_types_again_finds_nothing_changed(loaded: Trial) -> None:
     before = loaded.versions()
     assert loaded.run().taken.unchanged == LENGTH
     assert loaded.versions() == before
+
+
+def test_what_the_scanner_can_read_costs_the_server_nothing(shape: Shape) -> None:
+    plain = {"smallint", "integer", "bigint", "boolean", "real", "double precision", "text", "varchar", "bytea", "uuid"}
+    plain |= {"date", "timestamp", "timestamptz"}
+    sent = {case.type: shape.expressions[name] for name, case in zip(NAMES, CASES, strict=True) if not case.declared}
+    assert {kind for kind in plain if "(" in sent[kind] or ":" in sent[kind]} == set()
+    assert "::" not in sent["numeric(12,2)"]  # a cast beside the test for NaN would double its cost
+
+
+def test_a_domain_that_forbids_null_makes_the_column_so(operational_dsn: str) -> None:
+    with psycopg.connect(operational_dsn) as connection:
+        connection.execute("create domain a as int not null; create domain b as a; create table t (x b, y int, z a[])")
+        kinds = [Catalogue(*row) for row in connection.execute(CATALOGUE, ["public.t"]).fetchall()]
+    assert [(kind.name, kind.base, kind.written, kind.not_null) for kind in kinds] == [
+        ("x", "int4", "b", True),
+        ("y", "int4", "integer", False),
+        ("z", "_a", "a[]", False),
+    ]
+
+
+def test_the_published_matrix_is_what_these_cases_say() -> None:
+    words = [sys.executable, "docs/type_matrix.py", "--check"]
+    done = subprocess.run(words, cwd=fix_servers.PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
