@@ -131,7 +131,7 @@ def machine_cpu_s() -> float:
     return (user + nice + system + irq + soft) / TICKS
 
 
-def _watched(process: subprocess.Popen[str], deadline: float, watch: Callable[[int], None]) -> tuple[int, Any]:
+def _watched(process: subprocess.Popen[bytes], deadline: float, watch: Callable[[int], None]) -> tuple[int, Any]:
     """The most memory that a process and its children held together, and its resource usage, once it has ended."""
     peak = 0
     while True:

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -42,20 +43,26 @@ def copied_often(queries: list[str]) -> Mapping[str, Any]:
     return {"seconds": seconds}
 
 
-def loaded(kind: str, root: str, **declared: Any) -> Mapping[str, Any]:
-    """Ours: from the source to the committed raw and processed, as a run does it."""
+def loaded(kind: str, root: str, chunk_rows: int = 0, **declared: Any) -> Mapping[str, Any]:
+    """Ours: from the source to the committed raw and processed, as a run does it.
+
+    With `chunk_rows` the chunks are of that size, and the rows read are counted in a file beside the lake.
+    """
     from ingestion import load
     from lake.fold import fold
     from lake.layout import Lake
 
+    if chunk_rows:
+        _count(load, Path(f"{root}.count"), chunk_rows)
     source, lake = _source(kind, declared), Lake(root)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     done = load.changes(lake, source, source.tables[0])
-    read = time.perf_counter()
+    read, load_cpu = time.perf_counter(), time.process_time() - used
     folded = fold(lake, load.subject(source, source.tables[0]))
-    ended = time.perf_counter()
-    said = {"load_s": read - began, "fold_s": ended - read, "rows_read": done.taken.rows_read}
-    return {**said, "sentence": done.sentence, "rows_written": folded.rows_written, "deleted": done.taken.deleted}
+    said = {"load_s": read - began, "fold_s": time.perf_counter() - read, "load_cpu_s": load_cpu}
+    taken = done.taken
+    found = {"rows_read": taken.rows_read, "deleted": taken.deleted, "keys_compared": taken.keys_compared}
+    return {**said, **found, "sentence": done.sentence, "rows_written": folded.rows_written}
 
 
 def loaded_by_day(kind: str, root: str, days: list[str], **declared: Any) -> Mapping[str, Any]:
@@ -77,6 +84,32 @@ def loaded_by_day(kind: str, root: str, days: list[str], **declared: Any) -> Map
     return {"loads_s": loads, "folds_s": folds, "rows_read": rows}
 
 
+def _count(load: Any, file: Path, chunk_rows: int) -> None:
+    """Write down after each batch how many rows have come out of the connector, other than to catch up."""
+    from ingestion import extract
+
+    extract.CHUNK_ROWS = chunk_rows
+    opened, lock, total = load.connector, threading.Lock(), 0
+
+    def connector(*words: Any, **more: Any) -> Any:
+        session = opened(*words, **more)
+        reader = session.read
+
+        def read(table: Any, shape: Any, window: Any, chunk: Any) -> Any:
+            nonlocal total
+            for batch in reader(table, shape, window, chunk):
+                if window.since is None:
+                    with lock:
+                        total += batch.num_rows
+                        file.write_text(str(total))
+                yield batch
+
+        session.read = read
+        return session
+
+    load.connector = connector
+
+
 def scanned(kind: str, folder: str, how: str) -> Mapping[str, Any]:
     """DuckDB's scanner, the whole way to zstd Parquet by day.
 
@@ -96,13 +129,13 @@ def scanned(kind: str, folder: str, how: str) -> Mapping[str, Any]:
     return {}
 
 
-def checked(where: str) -> Mapping[str, Any]:
+def checked(where: str, table: str = "lineitem") -> Mapping[str, Any]:
     """Rows, sum of keys and of prices, files and bytes of a folder of Parquet files, a DuckDB file or a lake."""
     from lake import duck, read
     from lake.layout import Address, Lake
 
     if Path(where, "processed").is_dir():
-        lake, address = Lake(where), Address("processed", SOURCE, "lineitem")
+        lake, address = Lake(where), Address("processed", SOURCE, table)
         facts = read.facts(lake, address)
         with read.connect(lake) as connection:
             sums = connection.execute(f"SELECT {SUMS} FROM {read.relation(lake, address)}").fetchone()
