@@ -27,12 +27,7 @@ from lake.layout import DAY_COLUMNS, Address, Lake
 from lake.parquet import Written, bound, now_ms, partition_values
 
 STATE = "watershed"
-UNTOLD = (
-    Decimal,
-    bytes,
-    dict,
-    list,
-)  # bounds that JSON does not have: files that Delta's own writer made may have them
+UNTOLD = (Decimal, bytes, dict, list)  # bounds that JSON does not have; Delta's own writer tells some
 BULK = "bulk"  # the state of a load whose files processed may take over
 CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
 # zstd 3: level 9 costs 2-3x the CPU for 1 % (measured on 2 M orders).

@@ -8,7 +8,7 @@ in one commit. Reading the same window again therefore appends nothing.
 import datetime
 import hashlib
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import duckdb
@@ -116,7 +116,7 @@ def take(
     read_rows = _count(connection, "incoming")
     found = admit(connection, lake, load, entry, number=number, record_rows=record_rows)
     if known:
-        _keep_changed(connection, lake, subject, known)
+        _keep_changed(connection, lake, replace(subject, columns=entry.columns), known)
     else:
         connection.execute("CREATE OR REPLACE TEMP VIEW changed AS SELECT *, 'i' AS _op FROM admitted")
     compared = 0
