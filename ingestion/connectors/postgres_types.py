@@ -28,6 +28,12 @@ SESSION: Mapping[str, str] = {
     "search_path": "",  # names of tables and functions (regclass, regproc) are written with their schema
 }
 
+# What is valid in UTF-8, byte by byte (RFC 3629, section 4).
+UTF8 = (
+    r"^([\x01-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    r"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*$"
+)
+
 # One row per column, in the order of Catalogue's fields; the parameter is the table's name as regclass reads it.
 # Domains are followed to the type below; an array's element too.
 CATALOGUE = """
@@ -44,7 +50,8 @@ CATALOGUE = """
         from elements e join pg_catalog.pg_type t on t.oid = e.oid where t.typtype = 'd'
     )
     select k.attname, t.typname::text, n.nspname = 'pg_catalog', t.typtype::text, format_type(t.oid, k.typmod),
-        k.written, i.typname::text, coalesce(i.typtype = 'c' or i.typcategory = 'A', false), k.required
+        k.written, i.typname::text, coalesce(i.typtype = 'c' or i.typcategory = 'A', false), k.required,
+        getdatabaseencoding() = 'SQL_ASCII'
     from kinds k
         join pg_catalog.pg_type t on t.oid = k.oid and t.typtype <> 'd'
         join pg_catalog.pg_namespace n on n.oid = t.typnamespace
@@ -59,7 +66,7 @@ class Catalogue:
 
     `base` is pg_type.typname, `kind` pg_type.typtype (b base, c composite, e enum, r range, m multirange), `full` the
     type with its modifiers, `written` the same as the table has it (a domain's name), `element` the type of an array's
-    elements.
+    elements. `any_bytes`: the database has no encoding, its text may be no UTF-8.
     """
 
     name: str
@@ -71,6 +78,7 @@ class Catalogue:
     element: str | None
     element_is_nested: bool
     not_null: bool
+    any_bytes: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,13 +101,13 @@ class Reading:
 def reading(column: str, kind: Catalogue, declared: Column | None = None) -> Reading:
     """How `column` is read, by its own type or by the declared one (`text`, `decimal(p, s)`)."""
     name = quoted(column)
-    own = _own(name, kind)
-    if declared is None or declared.type is None:
-        return own
-    if declared.type == "text":
-        return _as_text(name, kind, own)
-    precision, scale = map(int, re.findall(r"\d+", declared.type))
-    return _as_decimal(name, kind, precision, scale)
+    read = _own(name, kind)
+    if declared is not None and declared.type == "text":
+        read = _as_text(name, kind, read)
+    elif declared is not None and declared.type:
+        precision, scale = map(int, re.findall(r"\d+", declared.type))
+        read = _as_decimal(name, kind, precision, scale)
+    return _readable(read) if kind.any_bytes and pa.types.is_string(read.arrow) else read
 
 
 def _own(name: str, kind: Catalogue) -> Reading:
@@ -213,6 +221,13 @@ def _as_decimal(name: str, kind: Catalogue, precision: int, scale: int) -> Readi
     expression = f"(case when {fits} then {number} end)::numeric({precision},{scale})"
     misfit = f"{name} is not null and ({fits}) is not true"
     return Reading(expression, name, arrow, misfit=misfit)
+
+
+def _readable(read: Reading) -> Reading:
+    """Text of a database without an encoding: what is no UTF-8 is escaped, else the server refuses the whole query."""
+    text = read.expression if read.expression.endswith("::text") else f"({read.expression})::text"
+    escaped = f"encode(convert_to({text}, 'SQL_ASCII'), 'escape')"
+    return replace(read, expression=f"case when {text} collate \"C\" ~ '{UTF8}' then {text} else {escaped} end")
 
 
 def _digits(arrow: pa.DataType) -> tuple[int, int] | None:

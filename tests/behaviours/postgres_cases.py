@@ -371,6 +371,10 @@ GROUPS = {
 CASES = tuple(case for group in GROUPS.values() for case in group)
 # Words of the published page: before its tables, and beside a type whose values do not tell enough.
 WORDS = {
+    "Text and bytes": [
+        "In a database of encoding `SQL_ASCII`, which takes any bytes for text, a value that is no UTF-8 arrives with "
+        "its bytes escaped (`caf\\351`)."
+    ],
     "page": [
         "Every column has one target, whatever the server's settings are. What Parquet under a Delta log can hold "
         "arrives as such, everything else as the text or JSON that stands below, without loss. A value that does not "

@@ -1,8 +1,10 @@
 """Every type of PostgreSQL stands in the lake as `postgres_cases` says, whatever the server's settings are."""
 
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fix_servers
@@ -156,6 +158,40 @@ def test_a_domain_that_forbids_null_makes_the_column_so(operational_dsn: str) ->
         ("y", "int4", "integer", False),
         ("z", "_a", "a[]", False),
     ]
+
+
+@pytest.fixture
+def unencoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
+    """A table in a database of encoding SQL_ASCII, which takes any bytes for text."""
+    server = fix_servers.address("SHOP_DSN")
+    name = f"t_{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(
+            f"create database {name} encoding 'SQL_ASCII' locale_provider libc lc_collate 'C' lc_ctype 'C' "
+            "template template0"
+        )
+        dsn = psycopg.conninfo.make_conninfo(server, dbname=name)
+        monkeypatch.setenv(trial_source.VARIABLE, dsn)
+        try:
+            with trial_source.trial(dsn, str(tmp_path / "lake")) as trial:
+                yield trial
+        finally:
+            connection.execute(f"drop database {name}")
+
+
+def test_text_that_is_no_utf_8_is_escaped_and_stops_nothing(unencoded: Trial) -> None:
+    unencoded.sql("alter table orders add tags text[], add place varchar(20)")
+    for number, text in enumerate(["636166e9", "c3a9f09fa686", "eda080", "c080", "f4908080", "61"], start=1):
+        unencoded.order(number)
+        unencoded.sql(
+            f"""update orders set customer_email = v, tags = array[v], place = v
+                from convert_from('\\x{text}'::bytea, 'SQL_ASCII') v where order_id = {number}"""
+        )
+    unencoded.run()
+    wanted = ["caf\\351", "é🦆", "\\355\\240\\200", "\\300\\200", "\\364\\220\\200\\200", "a"]
+    assert [row[1] for row in unencoded.rows("order_id, customer_email")] == wanted
+    assert [row[1] for row in unencoded.rows("order_id, place")] == wanted
+    assert unencoded.rows("tags", where="order_id IN (1, 2)") == [('["caf\\351"]',), ('["é🦆"]',)]
 
 
 def test_the_published_matrix_is_what_these_cases_say() -> None:
