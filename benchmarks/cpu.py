@@ -30,7 +30,10 @@ SETTLES_S = 0.3
 
 @dataclass(frozen=True)
 class Measured:
-    """One process: CPU-seconds of it with its children, of its server (None: elsewhere), and of all others."""
+    """One process: CPU-seconds of it with its children, of its server (None: elsewhere), and of all others.
+
+    `said` is the end of what it printed.
+    """
 
     wall_s: float
     client_cpu_s: float
@@ -39,6 +42,7 @@ class Measured:
     peak_bytes: int
     answer: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
+    said: str = ""
 
     @property
     def cpu_s(self) -> float:
@@ -77,8 +81,10 @@ def measured(
         others = machine_cpu_s() - machine - client - (by_server or 0)
         said = json.loads(answer.read_text()) if answer.exists() else {}
         output.seek(0)
-        failure = _failure(process.returncode, output.read(), wall > patience_s)
-    return Measured(wall, client, by_server, max(others, 0), max(peak, said.get("peak_bytes", 0)), said, failure)
+        text = redact(output.read())[-4000:]
+        failure = _failure(process.returncode, text, wall > patience_s)
+    peak = max(peak, said.get("peak_bytes", 0))
+    return Measured(wall, client, by_server, max(others, 0), peak, said, failure, text)
 
 
 def answer(said: Mapping[str, Any]) -> None:
@@ -171,4 +177,4 @@ def _failure(code: int, output: str, is_late: bool) -> str:
         return ""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     ended = "ran too long" if is_late else f"killed by signal {-code}" if code < 0 else f"ended with {code}"
-    return redact(f"{ended}: {lines[-1][:300]}" if lines else ended)
+    return f"{ended}: {lines[-1][:300]}" if lines else ended

@@ -220,6 +220,8 @@ def _wrong(place: Place, result: Mapping[str, Any]) -> str:
 def _told(place: Place, number: int, name: str, run: Measured) -> None:
     what = run.failure or f"{run.cpu_s:.1f} CPU-s, {run.wall_s:.1f} s, {run.peak_bytes / 1e6:,.0f} MB"
     say(f"{place.kind}, round {number + 1}, {name}: {what}")
+    if run.failure and name.startswith("ours"):
+        say(run.said)
 
 
 def _is_wanted(name: str, only: Sequence[str]) -> bool:

@@ -61,7 +61,7 @@ def loaded(kind: str, root: str, chunk_rows: int = 0, **declared: Any) -> Mappin
     folded = fold(lake, load.subject(source, source.tables[0]))
     said = {"load_s": read - began, "fold_s": time.perf_counter() - read, "load_cpu_s": load_cpu}
     taken = done.taken
-    found = {"rows_read": taken.rows_read, "deleted": taken.deleted, "keys_compared": taken.keys_compared}
+    found = {"rows_read": done.rows_read, "deleted": taken.deleted, "chunks": done.chunks, "kept": done.chunks_kept}
     return {**said, **found, "sentence": done.sentence, "rows_written": folded.rows_written}
 
 
@@ -76,7 +76,7 @@ def loaded_by_day(kind: str, root: str, days: list[str], **declared: Any) -> Map
     loads, folds, rows = [], [], 0
     for day in map(datetime.date.fromisoformat, days):
         began = time.perf_counter()
-        rows += load.days(lake, source, table, day, day).taken.rows_read
+        rows += load.days(lake, source, table, day, day).rows_read
         read = time.perf_counter()
         fold(lake, load.subject(source, table))
         loads.append(read - began)

@@ -1,6 +1,7 @@
 """What comes after a first load, measured for ours on PostgreSQL: changes, days, deletes, and a kill in the middle."""
 
 import datetime
+import json
 import os
 import shutil
 import signal
@@ -35,6 +36,10 @@ class Found:
 
 class _Failed(Exception):
     """A process of a scenario did not end well."""
+
+    def __init__(self, run: Measured) -> None:
+        super().__init__(run.failure)
+        self.said = run.said
 
 
 def incremental(place: Place, scratch: Path, child: Child, say: Say) -> Found:
@@ -126,13 +131,15 @@ def kill(place: Place, scratch: Path, child: Child, say: Say) -> Found:
     root, staging = scratch / "killed", scratch / "staging"
     shutil.rmtree(staging, ignore_errors=True)
     job = {"kind": place.kind, "root": str(root), "chunk_rows": place.rows // CHUNKS}
-    staged = 0
+    staged, planned = 0, 0
 
     def watch(pid: int) -> None:
-        nonlocal staged
-        staged = len(list(staging.glob("*/*/[0-9]*.arrow")))
-        if staged >= KILLED_AT * CHUNKS:
-            os.kill(pid, signal.SIGKILL)
+        nonlocal staged, planned
+        for plan in staging.glob("*/*/plan.json"):
+            planned = len(json.loads(plan.read_text())["chunks"])
+            staged = len(list(plan.parent.glob("[0-9]*.arrow")))
+            if staged >= KILLED_AT * planned:
+                os.kill(pid, signal.SIGKILL)
 
     counter = Path(f"{root}.count")
     killed = child(place, "loaded", job, scratch, watch=watch)
@@ -145,7 +152,8 @@ def kill(place: Place, scratch: Path, child: Child, say: Say) -> Found:
     second = int(counter.read_text())
     reread = first + second - place.rows
     lines = [
-        f"killed with {staged} of {CHUNKS} chunks staged and {first:,} rows read: the next load read {second:,} rows,"
+        f"killed with {staged} of {planned} chunks staged and {first:,} rows read: the next load kept"
+        f" {again.answer['kept']} of them, read {second:,} rows,"
         f" {reread:,} of them again (a chunk is {place.rows // CHUNKS:,}), and took {again.cpu_s:.1f} CPU-s,"
         f" {again.wall_s:.1f} s"
     ]
@@ -181,7 +189,7 @@ def _table(place: Place, say: Say) -> None:
 
 def _well(run: Measured) -> Measured:
     if run.failure:
-        raise _Failed(run.failure)
+        raise _Failed(run)
     return run
 
 
@@ -202,7 +210,7 @@ def _guarded(scenario: Callable[[Place, Path, Child, Say], Found]) -> Callable[[
             return scenario(place, scratch, child, say)
         except _Failed as failure:
             line = f"{scenario.__name__}: {failure}"
-            say(line)
+            say(f"{line}\n{failure.said}")
             return Found([line], [line])
 
     return run
