@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def _staged(table: Table, columns: Sequence[str]) -> list[Staged]:
     taken: set[str] = {"_loaded_at", "_op"}
     found = []
     for column in columns:
-        name = re.sub(r"[^a-z0-9_]+", "_", _snake(column)).strip("_") or "column"
+        name = _snake(column) or "column"
         if column in table.mask and not name.endswith("_hash"):
             name += "_hash"
         if not name[0].isalpha():
@@ -87,7 +88,10 @@ def _staged(table: Table, columns: Sequence[str]) -> list[Staged]:
 
 
 def _snake(column: str) -> str:
-    return column if column.isupper() is False and "_" in column else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column)
+    """A column's name in small letters of ASCII, digits and _: `Order ID` → `order_id`, `unitPrice` → `unit_price`."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column).casefold()
+    plain = unicodedata.normalize("NFKD", parted).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9_]+", "_", plain).strip("_")
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -115,15 +119,14 @@ def _reserved() -> frozenset[str]:
 
 def _sql(source: str, table: str, columns: Sequence[Staged], *, with_op: bool) -> str:
     listed = [_selected(it) for it in columns] + (["_op"] if with_op else []) + ["_loaded_at"]
-    return f"""with
-
-    source as (select * from {{{{ source("{source}", "{table}") }}}}),
-
-    {_renamed(listed)}
-
-select *
-from renamed
-"""
+    read, renamed = f'source as (select * from {{{{ source("{source}", "{table}") }}}})', _renamed(listed)
+    if len(f"with {read}, {renamed}") <= WIDTH:
+        steps = f"with {read}, {renamed}"
+    elif len(f"    {read}, {renamed}") <= WIDTH:
+        steps = f"with\n\n    {read}, {renamed}"
+    else:
+        steps = f"with\n\n    {read},\n\n    {renamed}"
+    return f"{steps}\n\nselect *\nfrom renamed\n"
 
 
 def _selected(it: Staged) -> str:
@@ -142,6 +145,8 @@ def _renamed(listed: Sequence[str]) -> str:
         lines = [f"select {flat}", "from source"]
         if len(f"        {' '.join(lines)}") <= WIDTH:
             lines = [" ".join(lines)]
+    elif len(f"            {flat},") <= WIDTH:
+        lines = ["select", f"    {flat},", "from source"]
     else:
         lines = ["select", *(f"    {it}," for it in listed), "from source"]
     inner = "\n".join(f"        {line}" for line in lines)
