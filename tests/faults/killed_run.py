@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -20,21 +20,27 @@ from lake.layout import Lake
 
 def kill_at(point: str, number: int) -> None:
     """Let the `number`-th commit of this process end it by SIGKILL before, in or after its work."""
-    real, count = commit._write, [0]
+    count = [0]
 
-    def patched(lake: Any, address: Any, rows: pa.RecordBatchReader, *rest: Any, **named: Any) -> Any:
-        count[0] += 1
-        if count[0] != number:
-            return real(lake, address, rows, *rest, **named)
-        if point == "before":
+    def patched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def commit_of(*given: Any, **named: Any) -> Any:
+            count[0] += 1
+            if count[0] != number:
+                return real(*given, **named)
+            if point == "before":
+                die()
+            arguments = list(given)
+            if point == "in" and isinstance(arguments[2], pa.RecordBatchReader):
+                arguments[2] = pa.RecordBatchReader.from_batches(arguments[2].schema, _cut(arguments[2]))
+            elif point == "in":  # the files are there, the commit is not
+                die()
+            done = real(*arguments, **named)
             die()
-        if point == "in":
-            rows = pa.RecordBatchReader.from_batches(rows.schema, _cut(rows))
-        done = real(lake, address, rows, *rest, **named)
-        die()
-        return done
+            return done
 
-    commit._write = patched
+        return commit_of
+
+    commit._write, commit.add = patched(commit._write), patched(commit.add)
 
 
 def _cut(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
