@@ -30,7 +30,8 @@ from lake.errors import AccessDenied, PlatformError, SchemaDrift, SpecError
 
 CATALOGUE = """
     select column_name, data_type, column_type, is_nullable = 'YES', coalesce(collation_name, ''),
-        cast(coalesce(numeric_precision, 0) as signed), cast(coalesce(numeric_scale, 0) as signed)
+        cast(coalesce(numeric_precision, 0) as signed), cast(coalesce(numeric_scale, 0) as signed),
+        cast(least(coalesce(character_octet_length, 8), 65536) as signed)
     from information_schema.columns where table_schema = {schema} and table_name = {table} order by ordinal_position
 """
 INDEXES = """
@@ -75,6 +76,7 @@ class MySQL:
         readings = {each: self._reading(table, column) for each, column in arriving.items()}
         unique = self._unique(table, columns)
         count, width = self.session.rows(self._about(SIZE, table))[0]
+        width = width or sum(column.octets for column in columns.values())  # a view, or nothing is known yet
         self.readings[table.name] = readings
         self.grains[table.name] = Grain(self._place(table), _order(unique, columns), count, width)
         return Shape(

@@ -211,13 +211,15 @@ def explained(source: Source, error: Exception) -> PlatformError:
         return SchemaDrift(where, first, "bring it back at the source, or take it out of the source file")
     if re.search(r"max_statement_time|maximum statement execution time", text):
         return SourceUnavailable(where, "a query took too long", "raise statement_timeout_s, or index the cursor")
-    if re.search(r"\b(SSL|TLS)\b", text):
+    if re.search(r"Failed to connect", text) and re.search(r"\b(SSL|TLS)\b", text):
         return PermanentError(
             where, f"no TLS connection: {first}", f"correct ssl-mode or ssl-ca in {source.connection}"
         )
     if re.search(r"Can't connect|Unknown (server|MySQL server) host|Failed to connect|Too many connections", text):
         return SourceUnavailable(where, "the server does not answer", f"start it, or correct {source.connection}")
-    if re.search(r"Failed to fetch|Lost connection|gone away|shutdown|was killed|interrupted|read error", text):
+    if re.search(
+        r"Failed to fetch|Lost connection|gone away|shutdown|killed|interrupted|read error|unexpected eof", text
+    ):
         what = "the server ended a query or its connection, perhaps after statement_timeout_s"
         return SourceUnavailable(where, what, "run again; if it comes back, raise statement_timeout_s")
     if "No space left" in text:

@@ -55,6 +55,7 @@ class Column:
     collation: str = ""
     precision: int = 0
     scale: int = 0
+    octets: int = 8
 
     @property
     def is_unsigned(self) -> bool:
