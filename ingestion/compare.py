@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion import catalogue
 from ingestion.catalogue import FoundTable
 from ingestion.connectors import Connector, Shape, connector
-from ingestion.declared import newly_dropped, reasons_to_read_all
+from ingestion.declared import differences, newly_dropped
 from ingestion.spec import Source, Table
 from lake import commit, read
 from lake.errors import PlatformError
@@ -65,26 +66,38 @@ def compare(source: Source, lake: Lake) -> Comparison:
     Raises SourceUnavailable, AccessDenied or SpecError if the database cannot be asked at all.
     """
     findings: list[Finding] = []
+    servers: list[str] = []
+    found: dict[str, FoundTable] = {}
+    for name in source.shards or (source.connection,):
+        one = source.model_copy(update={"connection": name, "shards": ()})
+        server, found, said = _server_beside(one, lake)
+        servers.append(server)
+        findings += [replace(it, text=f"{name}: {it.text}") if source.shards else it for it in said]
+    next_reads = {}
+    for table in source.tables:
+        next_reads[table.name], said = _next_read(source, table, found.get(table.name), lake)
+        findings += said
+    return Comparison(source, "; ".join(dict.fromkeys(servers)), tuple(findings), next_reads)
+
+
+def _server_beside(source: Source, lake: Lake) -> tuple[str, dict[str, FoundTable], list[Finding]]:
+    """One server of a source: what it is, its tables as far as its catalogue is understood, and what was found."""
+    findings: list[Finding] = []
     found: dict[str, FoundTable] = {}
     server: str = source.connector
     if source.connector == "postgres":
         with catalogue.connected(catalogue.connection_of(source), f"source {source.name}") as session:
             found = {table.name: table for table in catalogue.tables(session, source.schema_)}
             server, said = _server(session, source)
-            findings += said
-            findings += _other_servers_numbers(session, source, found)
-        findings += [it for table in source.tables for it in _with_catalogue(table, found.get(table.name), source)]
-        findings += _undeclared(source, found)
-        findings += _replica(source)
-    broken = {it.table for it in findings if it.weight == "fails"}
-    next_reads: dict[str, str] = {}
-    with closing(connector(source)) as reader:
+            findings += [*said, *_other_servers_numbers(session, source, found)]
         for table in source.tables:
-            if table.name not in broken:
-                findings += _with_connector(source, table, reader, lake, has_catalogue=bool(found))
-            next_reads[table.name] = _next_read(source, table, found.get(table.name), lake)
-            findings += _left_in_lake(source, table, lake)
-    return Comparison(source, server, tuple(findings), next_reads)
+            findings += _with_catalogue(table, found.get(table.name), source)
+        findings += [*_undeclared(source, found), *_replica(source)]
+    broken = {it.table for it in findings if it.weight == "fails"}
+    with closing(connector(source)) as reader:
+        for table in (table for table in source.tables if table.name not in broken):
+            findings += _with_connector(source, table, reader, lake, has_catalogue=bool(found))
+    return server, found, findings
 
 
 def _server(session: psycopg.Connection[Any], source: Source) -> tuple[str, list[Finding]]:
@@ -245,47 +258,48 @@ def _with_connector(
 
 def _against_lake(source: Source, table: Table, shape: Shape, lake: Lake) -> Sequence[str]:
     """Changes since the last load that the contract lets in; raises SchemaDrift for those that it does not."""
-    from lake.drift import decide
-    from lake.gate import Contract
+    from ingestion import contract
 
     known = read.columns(commit.table(lake, Address("raw", source.name, table.name)))
-    gate = decide(
-        f"source {source.name}, table {table.name}",
-        Contract(columns=table.contract.columns, types=table.contract.types),
-        shape.schema,
-        known,
-        native=shape.native_types,
-        dropped=table.drop,
-        masked=tuple(table.mask),
-    )
-    return gate.notes
+    return contract.entry(source, table, shape, known).notes
 
 
-def _next_read(source: Source, table: Table, found: FoundTable | None, lake: Lake) -> str:
+def _next_read(source: Source, table: Table, found: FoundTable | None, lake: Lake) -> tuple[str, list[Finding]]:
+    """What the next load reads of a table, and what to know of a changed declaration."""
+    from ingestion import load
+
     state = commit.state(commit.table(lake, Address("raw", source.name, table.name)))
     whole = "reads the whole table" + (f" ({found.rows:,} rows)" if found and found.rows is not None else "")
     if not state:
-        return f"{whole}: it was never loaded"
-    if why := reasons_to_read_all(state.get("declared") or {}, table):
-        return f"{whole}: {'; '.join(why)}"
+        return f"{whole}: it was never loaded", []
+    try:
+        changed = load.redeclared(state, source, table)
+    except PlatformError as error:
+        return "reads nothing", [Finding(table.name, "fails", f"{error.what}; {error.mend}")]
+    if changed:
+        before, now = json.loads(state["declared"]), json.loads(load.declared(source, table))
+        why = "; ".join(differences(before, now)) or f"{', '.join(changed)} changed"
+        gone = newly_dropped(before, now)
+        text = f"what the lake holds of {_names(gone)} stays in its older versions until upkeep removes them"
+        return f"{whole}: {why}", [Finding(table.name, "look", text)] if gone else []
+    return _window(table, state.get("cursor"), whole), []
+
+
+def _window(table: Table, cursor: str | None, whole: str) -> str:
     if table.load == "replace":
         return f"{whole}, as at each load"
     if table.files:
         return "reads files that were not read yet"
-    after = state.get("cursor")
-    if not after:
+    if not cursor:
         return f"{whole}: no cursor is known yet"
     back = f", less the lookback of {table.lookback}" if table.lookback else ""
-    return f"reads rows whose {table.cursor} is above {_instant(str(after))}{back}"
-
-
-def _left_in_lake(source: Source, table: Table, lake: Lake) -> Iterator[Finding]:
-    state = commit.state(commit.table(lake, Address("raw", source.name, table.name)))
-    if gone := newly_dropped(state.get("declared") or {}, table):
-        yield Finding(table.name, "look", f"dropped from now on: {_names(gone)}; what the lake holds of it stays there")
+    return f"reads rows whose {table.cursor} is above {_instant(cursor)}{back}"
 
 
 def _instant(text: str) -> str:
+    if text.startswith("{"):  # one per shard
+        known = [value for value in json.loads(text).values() if value]
+        text = min(known, default="the beginning")
     try:
         return f"{datetime.datetime.fromisoformat(text).astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
     except ValueError:

@@ -1,52 +1,32 @@
-"""What of a table's declaration decides which rows are read and what becomes of them: kept with each load, compared."""
+"""How a table's declaration differs from the one under which its rows were loaded, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ingestion.spec import Table
 
-
-def declared(table: Table) -> dict[str, Any]:
-    """The part of a declaration that loaded rows depend on, as JSON values; it belongs into the state of a load."""
-    return {
-        "key": list(table.key),
-        "load": table.load,
-        "cursor": table.cursor,
-        "partition": table.partition.column if table.partition else None,
-        "types": {name: column.type for name, column in sorted(table.columns.items()) if column.type},
-        "drop": sorted(table.drop),
-        "mask": dict(sorted(table.mask.items())),
-    }
-
-
-def reasons_to_read_all(before: Mapping[str, Any], table: Table) -> tuple[str, ...]:
-    """Why the whole table has to be read again since the load that kept `before`; empty if nothing asks for it.
-
-    A key that is missing in `before` was not kept by that load and counts as unchanged.
-    """
-    now = declared(table)
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was changed, each in a few words; both are what `ingestion.load.declared` tells, read from its JSON."""
     found = [
-        f"{key} was {_words(before[key])} and is {_words(now[key])}"
-        for key in ("key", "cursor", "partition")
-        if key in before and before[key] != now[key]
+        f"{key} was {_words(before.get(key))} and is {_words(now[key])}"
+        for key in ("key", "cursor", "partition", "shards")
+        if _words(before.get(key)) != _words(now.get(key))
     ]
-    found += _of_columns("type", before.get("types"), now["types"], "the source's own")
-    found += _of_columns("mask", before.get("mask"), now["mask"], "none")
-    returned = sorted(set(before.get("drop", [])) - set(now["drop"]))
-    found += [f"column {name} is no longer dropped" for name in returned]
+    found += _of_columns("type", before.get("columns") or {}, now.get("columns") or {}, "the source's own")
+    found += _of_columns("mask", before.get("mask") or {}, now.get("mask") or {}, "none")
+    old, new = set(before.get("drop") or ()), set(now.get("drop") or ())
+    found += [f"{name} is dropped from now on" for name in sorted(new - old)]
+    found += [f"{name} is no longer dropped" for name in sorted(old - new)]
     return tuple(found)
 
 
-def newly_dropped(before: Mapping[str, Any], table: Table) -> tuple[str, ...]:
-    """Columns that are dropped now and were not: what the lake holds of them stays there."""
-    return tuple(sorted(set(table.drop) - set(before["drop"]))) if "drop" in before else ()
+def newly_dropped(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns that are dropped now and were not: older versions of the lake's tables still hold them."""
+    return tuple(sorted(set(now.get("drop") or ()) - set(before.get("drop") or ()))) if "drop" in before else ()
 
 
-def _of_columns(word: str, before: Mapping[str, str] | None, now: Mapping[str, str], none: str) -> list[str]:
-    if before is None:
-        return []
+def _of_columns(word: str, before: Mapping[str, str], now: Mapping[str, str], none: str) -> list[str]:
     return [
         f"the {word} of {name} was {before.get(name, none)} and is {now.get(name, none)}"
         for name in sorted({*before, *now})
@@ -55,6 +35,6 @@ def _of_columns(word: str, before: Mapping[str, str] | None, now: Mapping[str, s
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(value)}]"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(value)}]" if value else "none"
     return "none" if value is None else str(value)
