@@ -117,23 +117,24 @@ class Opened:
         learnt.kinds |= text_types.found(self.connection, LINE, before, self.files.null)
 
     def _json(self) -> Iterator[pa.Table]:
-        for part, keys in self._lines():
+        for part, keys, _ in self._lines():
             self.connection.register(LINE, part)
             yield json_text.columns(self.connection, LINE, keys)
 
-    def _lines(self) -> Iterator[tuple[pa.Table, dict[str, str]]]:
+    def _lines(self) -> Iterator[tuple[pa.Table, dict[str, str], dict[str, Any]]]:
+        """Lines, the columns of all keys up to there, and what the objects of these lines are made of."""
         keys: dict[str, str] = {}
         for part in json_text.lines(self.where, self._text(), self.connection):
             self.connection.register(LINE, part)
-            keys |= dict.fromkeys(json_text.structure(self.connection, LINE), "")
+            of = json_text.structure(self.connection, LINE)
+            keys |= dict.fromkeys(of, "")
             named = zip(keys, self.names.of(list(keys)), strict=True)
-            yield part, {key: name for key, name in named if name not in self.dropped}
+            yield part, {key: name for key, name in named if name not in self.dropped}, of
 
     def _learn_structure(self, learnt: Learnt, fixed: frozenset[str]) -> None:
         seen: dict[str, Any] = {}
-        for part, keys in self._lines():
+        for part, keys, of in self._lines():
             self.connection.register(LINE, part)
-            of = json_text.structure(self.connection, LINE)
             for key, name in keys.items():
                 learnt.kinds.setdefault(name, None)
                 seen[name] = json_text.joined(seen.get(name, "NULL"), of.get(key, "NULL"))

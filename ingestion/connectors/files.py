@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,20 +16,29 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.connectors import MISFIT, Chunk, Shape, Window, file_bookmark, file_listing, fitting, text_types
+from ingestion.connectors import (
+    MISFIT,
+    Chunk,
+    Shape,
+    Window,
+    file_bookmark,
+    file_listing,
+    fitting,
+    text_types,
+    uncatalogued,
+)
 from ingestion.connectors.file_bookmark import Bookmark, Sorted
 from ingestion.connectors.file_formats import Learnt, Opened, wider
 from ingestion.connectors.file_listing import Dropped
 from ingestion.connectors.file_names import Names
 from lake import duck
 from lake.duck import literal
-from lake.errors import PermanentError, SchemaDrift, SpecError
+from lake.errors import SchemaDrift, SpecError
 
 if TYPE_CHECKING:
     from ingestion.spec import FileFormat, Source, Table
 
 OWN = {"_file": text_types.TEXT, "_row": "BIGINT"}
-DAYS = ("DATE", "TIMESTAMP", text_types.TIMESTAMPTZ)
 BATCH_ROWS = 50_000
 
 
@@ -73,15 +81,15 @@ class Files:
         if not listing and not known.types:
             mend = f"drop one, or correct `files: path` or {self.source.connection}"
             raise SchemaDrift(where, f"no file matches {_files(table).path} yet", mend)
-        names = Names([*_named(table), *known.types])
+        names = Names([*uncatalogued.named(table, OWN), *known.types])
         learnt = self._learnt(table, names, known, listing)
         if not known.types:
-            _require(where, table, learnt)
-        kinds = _kinds(table, learnt)
-        plan = self._plan(table, kinds)
+            uncatalogued.require(where, table, [*learnt, *table.drop], OWN)
+        kinds = uncatalogued.arriving(table, learnt, OWN)
+        plan = uncatalogued.plan(self.engine, self.source, table, kinds, _files(table).null, OWN)
         self.seen[table.name] = _Seen(listing, {n: k for n, k in learnt.items() if k is not None}, names, plan)
         self.sorted.pop(table.name, None)
-        _require_days(where, table, kinds)
+        uncatalogued.require_days(where, table, kinds)
         key_is_file = set(table.key) == {"_file", "_row"}
         return Shape(plan.schema, {name: kind.lower() for name, kind in kinds.items()}, key_is_enforced=key_is_file)
 
@@ -95,7 +103,7 @@ class Files:
             return None
         ends: list[datetime.date] = []
         for batch in self._columns(table, self.shape(table), (table.partition.column,)):
-            day = batch.column(0).cast(pa.timestamp("us")).cast(pa.date32(), safe=False)
+            day = uncatalogued.days(batch.column(0))
             ends += [end for end in pc.min_max(day).as_py().values() if end is not None]
         return (min(ends), max(ends)) if ends else None
 
@@ -132,7 +140,7 @@ class Files:
         file = Dropped(bounds["path"], bounds["size"], bounds["stamp"])
         plan = self.seen[table.name].plan
         for rows in self._rows(table, file, bounds["name"], plan, bounds.get("groups")):
-            yield from _of_days(rows, table, window).to_batches(max_chunksize=BATCH_ROWS)
+            yield from uncatalogued.of_days(rows, table, window).to_batches(max_chunksize=BATCH_ROWS)
         if not self.place.unchanged(file):
             raise file_listing.changed(self.source, file)
 
@@ -183,7 +191,7 @@ class Files:
 
     def _learnt(self, table: Table, names: Names, known: Bookmark, listing: Sequence[Dropped]) -> dict[str, str | None]:
         """The types of all columns: declared, known from before, or found in the files that are new."""
-        declared = {name: text_types.named(column.type) for name, column in table.columns.items() if column.type}
+        declared = uncatalogued.declared(table)
         evolves = table.contract.types == "evolve"
         fixed = frozenset([*declared, *table.mask, *(() if evolves else known.types)])
         learnt = Learnt(dict(known.types))
@@ -196,21 +204,6 @@ class Files:
             now = found[name]
             found[name] = kind if now is None or not evolves else wider(self.engine, kind, now)
         return found | {name: kind for name, kind in declared.items() if name in found}
-
-    def _plan(self, table: Table, kinds: Mapping[str, str]) -> fitting.Plan:
-        salt = os.environ.get("WATERSHED_MASK_SALT", "")
-        if table.mask and not salt:
-            mend = "set it to a long random text and keep it: joins on masked columns depend on it"
-            raise SpecError(f"source {self.source.name}, table {table.name}", "WATERSHED_MASK_SALT is not set", mend)
-        return fitting.Plan(
-            kinds,
-            fitting.schema(self.engine, kinds),
-            declared=frozenset(name for name, column in table.columns.items() if column.type),
-            masked=frozenset(table.mask),
-            null=_files(table).null,
-            salt=salt,
-            hidden=bool(set(table.mask) | set(table.drop) - set(OWN)),
-        )
 
     def _rows(
         self, table: Table, file: Dropped, name: str, plan: fitting.Plan, groups: Sequence[int] | None = None
@@ -238,42 +231,3 @@ def _files(table: Table) -> FileFormat:
     if table.files is None:
         raise SpecError(f"table {table.name}", "does not say which files", "add `files: {path: ...}`")
     return table.files
-
-
-def _named(table: Table) -> list[str]:
-    """The columns that the declaration names."""
-    timed = [table.cursor or "", table.partition.column if table.partition else ""]
-    named = [*table.key, *timed, *table.columns, *table.mask, *table.drop]
-    return [name for name in dict.fromkeys(named) if name and name not in OWN]
-
-
-def _require(where: str, table: Table, learnt: Mapping[str, str | None]) -> None:
-    for name in _named(table):
-        if name not in learnt and name not in table.drop:
-            mend = "correct the source file, or drop a file that has it"
-            raise SchemaDrift(where, f'column "{name}" is declared but in no file', mend)
-
-
-def _require_days(where: str, table: Table, kinds: Mapping[str, str]) -> None:
-    for role, name in (("partition", table.partition.column if table.partition else None), ("cursor", table.cursor)):
-        if name and kinds[name] not in DAYS:
-            what = f'the {role} column "{name}" holds texts that are no times'
-            mend = f"declare `columns: {{{name}: timestamp}}`, so that rows whose value is none are set aside"
-            raise PermanentError(where, what if kinds[name] == text_types.TEXT else f"{what} ({kinds[name]})", mend)
-
-
-def _kinds(table: Table, learnt: Mapping[str, str | None]) -> dict[str, str]:
-    """The columns that arrive: those with a value, those that the declaration needs, and the platform's two."""
-    needed = set(_named(table))
-    kinds = {name: kind or text_types.TEXT for name, kind in learnt.items() if kind or name in needed}
-    kinds |= {name: text_types.TEXT for name in table.mask if name in kinds}
-    return {name: kind for name, kind in (kinds | OWN).items() if name not in table.drop}
-
-
-def _of_days(rows: pa.Table, table: Table, window: Window) -> pa.Table:
-    """The rows of the window's days; and without `_misfit` where all fit."""
-    if window.first and window.last and table.partition:
-        day = rows.column(table.partition.column).cast(pa.timestamp("us")).cast(pa.date32(), safe=False)
-        inside = pc.and_(pc.greater_equal(day, pa.scalar(window.first)), pc.less_equal(day, pa.scalar(window.last)))
-        rows = rows.filter(inside)
-    return rows.drop_columns([MISFIT]) if rows.column(MISFIT).null_count == rows.num_rows else rows

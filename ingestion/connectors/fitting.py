@@ -12,6 +12,7 @@ import pyarrow as pa
 from ingestion.connectors import MISFIT, json_text, text_types
 from ingestion.connectors.text_types import TEXT, Reading
 from lake.duck import literal, quoted
+from lake.errors import SchemaDrift
 
 PART = "part"
 WITHHELD = "(not shown: the table has columns that are dropped or masked)"
@@ -33,6 +34,7 @@ class Plan:
     `constants` are columns that are the same in all rows of one file.
     """
 
+    where: str
     kinds: Mapping[str, str]
     schema: pa.Schema
     declared: frozenset[str] = frozenset()
@@ -66,7 +68,7 @@ def fitted(
     """`part` in the columns of `plan`, with `_misfit`. `_ragged` in it is the text of a line that has no columns.
 
     A column that the plan has and `part` has not is NULL, or the constant (SQL) given for it. A value in a column that
-    the plan does not have is a misfit too, so that none is lost.
+    the plan does not have raises SchemaDrift, so that none is lost.
     """
     connection.register(PART, part)
     given = {name: str(kind) for name, kind, *_ in connection.execute(f"DESCRIBE {PART}").fetchall()}
@@ -81,10 +83,20 @@ def fitted(
         if read.misfit != "FALSE":
             misfits[column] = read.misfit
     strays = [column for column in given if column not in plan.kinds and column not in ("_ragged", "_row")]
-    misfits |= {column: f"{quoted(column)} IS NOT NULL" for column in strays}
+    _refuse_strays(connection, plan, {column: given[column] for column in strays})
     told = _told(misfits, given, plan)
     rows = connection.execute(f"SELECT {', '.join(chosen)}, {told} AS {MISFIT} FROM {PART}").to_arrow_table()
     return rows.cast(plan.schema.append(pa.field(MISFIT, pa.string())))
+
+
+def _refuse_strays(connection: duckdb.DuckDBPyConnection, plan: Plan, strays: Mapping[str, str]) -> None:
+    for column, kind in strays.items():
+        blanks = ", ".join(literal(word) for word in ("", "{}", *plan.null))
+        blank = f" AND {quoted(column)} NOT IN ({blanks})" if kind == TEXT else ""
+        row = connection.execute(f"SELECT count(*) FROM {PART} WHERE {quoted(column)} IS NOT NULL{blank}").fetchone()
+        if row and row[0]:
+            what = f'column "{column}" has its first value after the columns were settled'
+            raise SchemaDrift(plan.where, what, f"run again; if it comes back, declare `columns: {{{column}: text}}`")
 
 
 def _reading(connection: duckdb.DuckDBPyConnection, plan: Plan, column: str, kind: str, given: str) -> Reading:
