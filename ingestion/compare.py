@@ -94,7 +94,7 @@ def _server_beside(source: Source, lake: Lake) -> tuple[str, dict[str, FoundTabl
             findings += _with_catalogue(table, found.get(table.name), source)
         findings += [*_undeclared(source, found), *_replica(source)]
     broken = {it.table for it in findings if it.weight == "fails"}
-    with closing(connector(source)) as reader:
+    with closing(connector(source.model_copy(update={"replica": None}))) as reader:  # which a load might wait for
         for table in (table for table in source.tables if table.name not in broken):
             findings += _with_connector(source, table, reader, lake, has_catalogue=bool(found))
     return server, found, findings
