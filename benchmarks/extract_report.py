@@ -13,7 +13,7 @@ from benchmarks.cpu import Measured
 from benchmarks.lineitem import Place
 
 if TYPE_CHECKING:
-    from benchmarks.extract import Line
+    from benchmarks.race import Line
 
 HEADING = "## Extraction"
 ABOUT = """\
