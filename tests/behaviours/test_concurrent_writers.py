@@ -117,7 +117,7 @@ def events(operational_dsn: str, lake_root: str, monkeypatch: pytest.MonkeyPatch
 
 
 @on_folder
-@pytest.mark.parametrize("cursor", ["happened_at"])
+@pytest.mark.parametrize("cursor", ["happened_at", "committed"])
 def test_loads_beside_writers_that_commit_late_lose_none_and_double_none(events, operational_dsn, cursor):
     events.declare(cursor=cursor)
     trade, naive, loads = Trade(operational_dsn), Naive(), []
