@@ -18,12 +18,13 @@ from typing import Any
 import duckdb
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
 from ingestion.connectors import MISFIT, SUM, Chunk, Shape, Window, replica
 from ingestion.connectors.postgres_horizon import commit_horizon, commit_window, horizon, is_commit_order
 from ingestion.connectors.postgres_types import CATALOGUE, SESSION, Catalogue, Reading, reading
-from ingestion.spec import Source, Table
+from ingestion.spec import Column, Source, Table
 from lake import checksum, duck
 from lake.duck import literal, quoted
 from lake.errors import (
@@ -57,9 +58,10 @@ READER = "watershed-reader"
 # On top of what keeps texts the same: this user only reads, and may hold a snapshot for long.
 SETTINGS = {**SESSION, "default_transaction_read_only": "on", "idle_in_transaction_session_timeout": "0"}
 TIMES = ("timestamptz", "timestamp")
+SEEN = "_seen"
 CURSORS = (*TIMES, "xid8")
 DAYS = (*TIMES, "date")
-RESERVED = ("year", "month", "day", "_op", "_loaded_at", "_load_id", "_reason", "_at", "_day", MISFIT)
+RESERVED = ("year", "month", "day", "_op", "_loaded_at", "_load_id", "_reason", "_at", "_day", MISFIT, SUM, SEEN)
 PAGES = 4096  # 32 MB of heap: a chunk read again after a kill costs a second or two
 BATCH_BYTES = 24 << 20  # one batch is one sorted run of the staged file
 
@@ -78,7 +80,7 @@ class Postgres:
         self.engine: duckdb.DuckDBPyConnection | None = None
         self.readings: dict[str, dict[str, Reading]] = {}
         self.natives: dict[str, dict[str, str]] = {}
-        self.batch_rows: dict[str, int] = {}
+        self.widths: dict[str, int] = {}
         self.cursors = threading.local()
         self.opening = threading.Lock()
         self.before: dict[str, str] = {}
@@ -105,7 +107,7 @@ class Postgres:
         kept = [row for row in rows if row.name not in table.drop]
         native = {row.name: row.full for row in kept}
         _reject_clashes(where, native)
-        readings = {row.name: reading(row.name, row, table.columns.get(row.name)) for row in kept}
+        readings = {row.name: reading(row.name, row, _declared(table, row.name)) for row in kept}
         self.readings[table.name], self.natives[table.name] = readings, native
         fields = [
             pa.field(column, pa.string() if column in table.mask else one.arrow) for column, one in readings.items()
@@ -114,7 +116,7 @@ class Postgres:
         heaps = self._heaps(table)
         rows_known = sum(heap[3] for heap in heaps)
         width = sum(heap[4] for heap in heaps) // max(rows_known, 1) if rows_known else 1024
-        self.batch_rows[table.name] = min(max(BATCH_BYTES // max(width, 1), 2048), 250_000)
+        self.widths[table.name] = max(width, 1)
         return Shape(
             schema=pa.schema(fields),
             native_types=native,
@@ -191,20 +193,37 @@ class Postgres:
         conditions = [*self._conditions(table, shape, window), *_pages(chunk)]
         readings = self.readings[table.name]
         origin = self._origin(table, chunk)
-        doubtful = {column: one.misfit for column, one in readings.items() if one.misfit and column not in table.mask}
+        doubtful = {column: one for column, one in readings.items() if one.misfit and column not in table.mask}
+        unseen = [column for column, one in doubtful.items() if one.seen is None]
+        seen = " OR ".join(f"({one.seen})" for one in doubtful.values() if one.seen)
         lost = False
-        for batch in self._rows(shape.schema, readings, table, origin, conditions, summed=True):
-            lost = lost or any(batch.column(column).null_count for column in doubtful)
+        for batch in self._rows(shape.schema, readings, table, origin, conditions, summed=True, seen=seen):
+            if SEEN in batch.schema.names:
+                lost = lost or bool(pc.any(batch.column(SEEN)).as_py())
+                batch = batch.drop_columns([SEEN])
+            lost = lost or any(batch.column(column).null_count for column in unseen)
             yield batch
-        if lost:  # asked only where a NULL stands that may have been a value
-            told = ", ".join(
-                f"{literal(column)}, case when {misfit} then {quoted(column)}::text end"
-                for column, misfit in doubtful.items()
-            )
-            misfit = Reading(f"json_strip_nulls(json_build_object({told}))::text", quoted(MISFIT), pa.string())
-            either = " or ".join(f"({condition})" for condition in doubtful.values())
-            wide = shape.schema.append(pa.field(MISFIT, pa.string()))
-            yield from self._rows(wide, {**readings, MISFIT: misfit}, table, origin, [*conditions, f"({either})"])
+        if lost:  # asked only where a value may have been lost
+            yield from self._misfits(shape, readings, table, origin, conditions, doubtful)
+
+    def _misfits(
+        self,
+        shape: Shape,
+        readings: Mapping[str, Reading],
+        table: Table,
+        origin: str,
+        conditions: Sequence[str],
+        doubtful: Mapping[str, Reading],
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows with a value that does not fit, and what PostgreSQL writes for it."""
+        names = ", ".join(literal(column) for column in doubtful)
+        texts = ", ".join(f"case when {one.misfit} then {quoted(column)}::text end" for column, one in doubtful.items())
+        # json_build_object takes a hundred arguments at most.
+        told = f"json_strip_nulls(json_object(array[{names}], array[{texts}]))::text"
+        either = " or ".join(f"({one.misfit})" for one in doubtful.values())
+        wide = shape.schema.append(pa.field(MISFIT, pa.string()))
+        misfit = Reading(told, quoted(MISFIT), pa.string())
+        yield from self._rows(wide, {**readings, MISFIT: misfit}, table, origin, [*conditions, f"({either})"])
 
     def keys(self, table: Table, shape: Shape) -> Iterator[pa.RecordBatch]:
         """Just the keys."""
@@ -232,6 +251,7 @@ class Postgres:
         conditions: Sequence[str],
         *,
         summed: bool = False,
+        seen: str = "",
     ) -> Iterator[pa.RecordBatch]:
         """The columns of `readings` from `origin`, as batches of `schema`."""
         inner = ", ".join(f"{one.expression} as {quoted(column)}" for column, one in readings.items())
@@ -241,11 +261,16 @@ class Postgres:
             cursor = self._cursor()
             query = f"SELECT {outer} FROM postgres_query('{self.name}', {literal(remote)})"
             if summed:  # far cheaper here than to read what was staged for it
-                schema = schema.append(pa.field(SUM, pa.uint64()))
                 types = cursor.execute(f"{query} LIMIT 0").description
                 total = checksum.of_row({name: kind for name, kind, *_ in types}, literal("i"))
-                query = f"SELECT *, {total} AS {SUM} FROM ({query})"
-            for batch in cursor.execute(query).to_arrow_reader(self.batch_rows[table.name]):
+                extra = f"coalesce({seen}, false) AS {SEEN}, " if seen else ""
+                inside = f"SELECT {extra}{outer} FROM postgres_query('{self.name}', {literal(remote)})"
+                names = ", ".join([quoted(name) for name, *_ in types] + ([SEEN] if seen else []))
+                query = f"SELECT {names}, {total} AS {SUM} FROM ({inside})"
+                schema = pa.schema([*schema, *([(SEEN, pa.bool_())] if seen else []), (SUM, pa.uint64())])
+            for batch in cursor.execute(query).to_arrow_reader(
+                min(max(BATCH_BYTES // self.widths[table.name], 2048), 250_000)
+            ):
                 yield batch if batch.schema.equals(schema) else batch.cast(schema)
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
@@ -253,7 +278,10 @@ class Postgres:
         with self.opening:
             if self.engine is None:
                 self.engine = duck.connect(extensions=["postgres_scanner"])
-                self.engine.execute("SET threads = 1; SET memory_limit = '128MB'")
+                self.engine.execute("SET threads = 1")
+                # A vector of 2,048 values cannot be spilled: where rows are wide, it needs its room.
+                room = max(self.widths.values(), default=0) * 2048 * 4
+                self.engine.execute(f"SET memory_limit = '{128 + room // 2**20}MiB'")
                 address = literal(self._address(self.server.dsn))
                 self.engine.execute(f"ATTACH {address} AS {self.name} (TYPE postgres, READ_ONLY)")
         known: tuple[str | None, duckdb.DuckDBPyConnection] | None = getattr(self.cursors, "open", None)
@@ -359,6 +387,11 @@ def _reject_clashes(where: str, native: dict[str, str]) -> None:
             mend = f"leave it out (`drop: [{column}]`), or rename it in a view at the source"
             raise SchemaDrift(where, f'column "{column}" has the name of {of}', mend)
         seen.add(column.lower())
+
+
+def _declared(table: Table, column: str) -> Column | None:
+    """What is said of a column; a masked one is hashed as PostgreSQL writes it, so that no value of it is lost."""
+    return Column(type="text") if column in table.mask else table.columns.get(column)
 
 
 def _literal(text: str) -> str:
