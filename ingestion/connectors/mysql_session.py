@@ -37,7 +37,7 @@ from lake.errors import (
 
 OPTIONS = ("ssl_mode", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_cipher", "ssl_crl", "ssl_crlpath", "ssl_key")
 MODES = ("disabled", "preferred", "required", "verify_ca", "verify_identity")
-MAX_BYTES = 1 << 24
+STATEMENT = re.compile(r'query ".*?": ', re.DOTALL)  # as the scanner quotes it before the server's words
 # No boolean of a tinyint(1), the session's time in UTC, and no thread that closes a connection which holds a snapshot.
 SCANNER = """
     SET GLOBAL threads = 1; SET GLOBAL memory_limit = '512MB'; SET GLOBAL temp_directory = '';
@@ -199,7 +199,7 @@ def _engine(process: int) -> duckdb.DuckDBPyConnection:
 
 def explained(source: Source, error: Exception) -> PlatformError:
     """What an error of DuckDB's scanner means for a person; without any secret."""
-    where, text = f"source {source.name}", str(error)
+    where, text = f"source {source.name}", STATEMENT.sub("query: ", str(error), count=1)
     first = _first(text)
     if re.search(r"Access denied for user .*(using password|to database)|Authentication|auth\w* plugin", text):
         return AccessDenied(where, "the server refuses the user or its password", f"correct {source.connection}")
@@ -239,7 +239,7 @@ def constant(text: str) -> str:
 
 def _first(text: str) -> str:
     """The server's own words, without the statement that the scanner quotes before them."""
-    words = re.sub(r'^.*?query "(?s:.*?)": ', "", text.strip(), count=1, flags=re.DOTALL)
+    words = text.partition("query: ")[2] if "query: " in text else text
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     return redact(re.sub(r"\s+", " ", lines[0])) if lines else "the server said no more"
 

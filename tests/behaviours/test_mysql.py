@@ -407,7 +407,7 @@ def test_a_connection_lost_between_two_pages_ends_the_reading_and_mixes_no_snaps
 
 
 def test_a_connection_lost_in_a_stream_is_no_end_of_the_rows(run: Run) -> None:
-    run("create table t (id int, v varchar(1000)) select seq id, repeat('x', 1000) v from seq_1_to_50000")
+    run("create table t (id int, v varchar(1000)) select seq id, repeat('x', 1000) v from seq_1_to_150000")
     run("analyze table t")
     with opened(declared()) as connector:
         batches = connector.read(declared(), connector.shape(declared()), Window(), Chunk(0))

@@ -1,7 +1,10 @@
 """Every type of MySQL and MariaDB stands in the lake as `mysql_cases` says, whatever the server's settings are."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import fix_servers
 import pytest
@@ -140,3 +143,14 @@ STORED = {
     "timestamp[us]": "timestamp_ntz",
     "timestamp[us, tz=UTC]": "timestamp",
 }
+
+
+def test_the_published_matrix_is_what_the_cases_say() -> None:
+    project = Path(__file__).resolve().parents[2]
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, str(project / "docs" / "type_matrix_mysql.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
