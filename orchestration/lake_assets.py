@@ -61,7 +61,8 @@ def _raw(source: Source, table: Table) -> dg.AssetsDefinition:
             facts = read.facts(lake, loaded.subject.at("raw"))
         context.log.info(loaded.sentence)
         taken = loaded.taken
-        if taken.quarantined:
+        is_clean = not (taken.quarantined or taken.values_quarantined)
+        if not is_clean:
             context.log.error(_quarantined(loaded))
         yield dg.MaterializeResult(
             metadata={
@@ -72,17 +73,25 @@ def _raw(source: Source, table: Table) -> dg.AssetsDefinition:
                 "rows_deleted": taken.deleted,
                 "rows_unchanged": taken.unchanged,
                 "rows_quarantined": taken.quarantined,
+                "values_quarantined": taken.values_quarantined,
                 "keys_compared": taken.keys_compared,
+                "rows_read_from_source": loaded.rows_read,
+                "chunks": loaded.chunks,
+                "chunks_kept": loaded.chunks_kept,
                 "bytes": facts.bytes if facts else 0,
                 "duration_s": round(loaded.seconds, 3),
                 "window": loaded.window,
             },
             check_results=[
                 dg.AssetCheckResult(
-                    passed=not taken.quarantined,
+                    passed=is_clean,
                     check_name="nothing_quarantined",
-                    description=_quarantined(loaded) if taken.quarantined else None,
-                    metadata={"rows_quarantined": taken.quarantined, "reasons": dict(taken.reasons)},
+                    description=None if is_clean else _quarantined(loaded),
+                    metadata={
+                        "rows_quarantined": taken.quarantined,
+                        "values_quarantined": taken.values_quarantined,
+                        "reasons": dict(taken.reasons),
+                    },
                 )
             ],
         )
@@ -94,8 +103,10 @@ def _quarantined(loaded: load.Loaded) -> str:
     """E.g. `shop.orders: 2 rows are set aside (order_id (key) is NULL: 2); they are in quarantine/shop/orders …`."""
     taken, where = loaded.taken, loaded.subject.at("quarantine")
     reasons = ", ".join(f"{reason}: {count:,}" for reason, count in taken.reasons.items())
-    what = f"{taken.quarantined:,} row{'s' if taken.quarantined > 1 else ''} set aside ({reasons})"
-    return f"{loaded.subject}: {what}; correct them at the source, they are kept in {where}"
+    counts = [(taken.quarantined, "row"), (taken.values_quarantined, "value")]
+    what = " and ".join(f"{count:,} {name}{'s' if count > 1 else ''}" for count, name in counts if count)
+    mend = f"correct them at the source, or mend the contract and run `watershed quarantine replay {loaded.subject}`"
+    return f"{loaded.subject}: {what} set aside ({reasons}); {mend}; they are kept in {where}"
 
 
 def _processed(source: Source, table: Table) -> dg.AssetsDefinition:

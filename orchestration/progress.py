@@ -18,8 +18,20 @@ _listener: list[Say] = []
 
 
 def listen(say: Say) -> None:
-    """Send the lines of runs in this process to `say`."""
+    """Send the lines of runs in this process to `say`, and what a long reading says of its progress."""
     _listener[:] = [say]
+    reading = logging.getLogger("watershed")
+    reading.handlers[:] = [_Reading()]
+    reading.setLevel(logging.INFO)
+    reading.propagate = False
+
+
+class _Reading(logging.Handler):
+    """Passes on what ingestion says while it works."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for say in _listener:
+            say(f"           {record.getMessage()}")
 
 
 @contextmanager

@@ -69,6 +69,7 @@ def enter(shop: str | None = None) -> Site:
         "WAREHOUSE_ROOT": str(here.home / "warehouse"),
         "DAGSTER_HOME": str(here.home / "dagster"),
         "WATERSHED_STATE": str(here.home),
+        "WATERSHED_STAGING": str(here.home / "staging"),
         "DO_NOT_TRACK": "1",
         "DAGSTER_EVENT_BATCH_SIZE": "1000",  # a range of days is recorded in one transaction, not one per day
         **recorded(here),
