@@ -134,10 +134,16 @@ def _cursor_and_load(table: FoundTable) -> tuple[Guess | None, Guess]:
         return Guess(ordered.name, f"commit order; {_index(table, ordered)}"), Guess("append", why)
     if changed := _best(table, UPDATED, lambda it: it.kind in INSTANTS):
         return Guess(changed.name, _cursor_why(table, changed)), Guess("merge", _merge_why(changed))
-    made = _best(table, CREATED, lambda it: it.kind in INSTANTS and (not it.is_nullable or not it.nulls))
+    made = _best(table, CREATED, _dates_its_making) or _best(
+        table, EVENT, lambda it: _dates_its_making(it) and _is_now(it)
+    )
     if made and not table.updated and not table.is_view and (_is_counted(table) or not _is_small(table)):
         return Guess(made.name, _cursor_why(table, made)), Guess("append", _append_why(table))
     return None, Guess("replace", _replace_why(table, made))
+
+
+def _dates_its_making(column: FoundColumn) -> bool:
+    return column.kind in INSTANTS and (not column.is_nullable or not column.nulls)
 
 
 def _merge_why(column: FoundColumn) -> str:

@@ -40,6 +40,8 @@ insert into log select n, 'a' from generate_series(1, 12000) n;
 create table ledger (entry_id uuid primary key, amount numeric(12, 2),
     numbered xid8 not null default pg_current_xact_id());
 
+create table messages (message_id int primary key, body text, sent_at timestamptz not null default now());
+insert into messages select n from generate_series(1, 50) n;
 create table settings (name text primary key, value jsonb);
 create table heap (a int, b text);
 create table things (thing_id int not null, label text);
@@ -83,7 +85,18 @@ def source(dsn: str, tmp_path: Path) -> spec.Source:
 
 
 def test_the_draft_is_a_valid_source_file_of_all_tables_that_can_be_declared(source):
-    declared = {"customers", "orders", "log", "ledger", "settings", "measures", "animals", "plain", "things"}
+    declared = {
+        "customers",
+        "orders",
+        "log",
+        "ledger",
+        "settings",
+        "measures",
+        "animals",
+        "plain",
+        "things",
+        "messages",
+    }
     assert {table.name for table in source.tables} == declared
     assert (source.connection, source.connector, source.schema_) == ("ODD_DSN", "postgres", "public")
 
@@ -117,6 +130,7 @@ def test_rows_that_only_come_are_appended_by_their_making_or_by_commit_order(sou
     log, ledger = source.table("log"), source.table("ledger")
     assert (log.key, log.load, log.cursor) == (("log_no", "code"), "append", "logged_at")
     assert (ledger.load, ledger.cursor) == ("append", "numbered")
+    assert (source.table("messages").load, source.table("messages").cursor) == ("append", "sent_at")
     assert source.table("settings").load == "replace"
 
 
@@ -177,7 +191,7 @@ def test_a_file_is_written_and_never_overwritten(dsn, tmp_path):
     path = tmp_path / "odd.yml"
     done = CliRunner().invoke(main, ["source", "discover", "ODD_DSN", "-o", str(path)])
     assert done.exit_code == 0
-    assert "9 tables declared, 3 left out" in done.output
+    assert "10 tables declared, 3 left out" in done.output
     assert spec.source(path).name == "odd"
     again = CliRunner().invoke(main, ["source", "discover", "ODD_DSN", "-o", str(path)])
     assert again.exit_code == 1
