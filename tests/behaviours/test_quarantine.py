@@ -219,7 +219,7 @@ def test_a_replay_that_was_killed_is_done_by_the_next(trial: Trial, killed_at: s
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commit if killed_at == "raw" else quarantine, "append" if killed_at == "raw" else "remove", die)
+        patch.setattr(commit if killed_at == "raw" else quarantine, "add" if killed_at == "raw" else "remove", die)
         with pytest.raises(KeyboardInterrupt):
             _replay(trial)
     trial.fold()
