@@ -37,7 +37,7 @@ class FoundColumn:
     """A column of a database. `kind` is the bare name of its type, `type` the full one as the database writes it.
 
     `nulls` (share of rows), `distinct` (below 0: share of rows, as in pg_stats), `correlation` with the order on disk,
-    `first` and `last` come from statistics and are None where there are none. `set_by` names a trigger that sets the
+    `first` and `last` come from statistics and are None where there are none. `set_by` names what sets the
     column at each update.
     """
 

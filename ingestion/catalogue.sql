@@ -67,7 +67,7 @@ from relations r
                 and s.inherited = (r.relkind = 'p')
             left join lateral (
                 -- a trigger before each update of a row whose function assigns the column, or is told its name
-                select min(g.tgname) as name
+                select 'trigger ' || min(g.tgname) as name
                 from pg_trigger g join pg_proc p on p.oid = g.tgfoid
                 where g.tgrelid = r.oid and not g.tgisinternal and g.tgtype & 19 = 19
                     and (position(lower('new.' || a.attname) in lower(replace(p.prosrc, '"', ''))) > 0

@@ -34,7 +34,24 @@ PERSONAL = re.compile(
     r"|(?:\w+_)?ip_?addr(?:ess)?|driv(?:ing|ers?)_?licen[cs]e\w*"
 )
 INSTANTS = {"timestamptz", "timestamp", "datetime"}
-TEXTS = {"text", "varchar", "bpchar", "char", "citext", "bytea", "name", "inet", "json", "jsonb", "mediumtext"}
+TEXTS = {
+    "text",
+    "varchar",
+    "bpchar",
+    "char",
+    "citext",
+    "bytea",
+    "name",
+    "inet",
+    "json",
+    "jsonb",
+    "tinytext",
+    "mediumtext",
+    "longtext",
+    "binary",
+    "varbinary",
+    "blob",
+}
 NUMBERS = {"int8", "int4", "numeric", "bigint", "int", "decimal"}
 RESERVED = {*DAY_COLUMNS, "_op", "_loaded_at", "_load_id", "_reason", "_at", "_day", "_misfit", "_shard"}
 PARTITION_ROWS, ROWS_A_DAY = 10_000, 20  # below, days are more trouble than they save
@@ -148,7 +165,7 @@ def _dates_its_making(column: FoundColumn) -> bool:
 
 def _merge_why(column: FoundColumn) -> str:
     if column.set_by:
-        return f"{column.name} dates changes: trigger {column.set_by} sets it at each update"
+        return f"{column.name} dates changes: {column.set_by} sets it at each update"
     if _is_now(column):
         return f"{column.name} seems to date changes; no trigger sets it: make sure the application does at each update"
     return f"{column.name} seems to date changes; the application sets it: make sure it does at each update"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.errors import PermanentError, PlatformError, SpecError
 
 if TYPE_CHECKING:
+    from ingestion.catalogue import FoundTable
     from ingestion.compare import Comparison
-    from ingestion.discover import Draft
+    from ingestion.discover import Draft, Origin
     from ingestion.spec import Source
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+GIVEN = "GIVEN_CONNECTION"  # where a connection stands for a moment that came in place of a variable's name
 
 
 def text_of_draft(origin: str, schema: str | None, connection: str | None) -> tuple[str, str]:
@@ -22,13 +25,26 @@ def text_of_draft(origin: str, schema: str | None, connection: str | None) -> tu
 
     The connection itself is in neither. Raises SpecError, AccessDenied, SourceUnavailable, PermanentError.
     """
-    from ingestion import catalogue, discover
+    from ingestion import discover
 
     dsn = _connection(origin)
-    where = origin if VARIABLE.fullmatch(origin) else "the given connection"
     if connection and not VARIABLE.fullmatch(connection):
         mend = "give the name of an environment variable: capitals, digits, _"
         raise SpecError("--connection", f"{connection[:20]!r} is no name of a variable", mend)
+    named = connection or (origin if VARIABLE.fullmatch(origin) else "")
+    if dsn.startswith(("mysql://", "mariadb://")):
+        place, found = _read_mysql(origin, dsn, schema)
+    else:
+        place, found = _read_postgres(origin, dsn, schema)
+    place = replace(place, connection=named or _variable(place.database))
+    drafted = discover.draft(place, found)
+    return drafted.text, _told(drafted, place.connection, is_set=bool(os.environ.get(place.connection)))
+
+
+def _read_postgres(origin: str, dsn: str, schema: str | None) -> tuple[Origin, tuple[FoundTable, ...]]:
+    from ingestion import catalogue, discover
+
+    where = origin if VARIABLE.fullmatch(origin) else "the given connection"
     with catalogue.connected(dsn, where) as session:
         database, version = session.info.dbname, session.info.parameter_status("server_version") or "?"
         schemas = catalogue.schemas(session)
@@ -38,13 +54,32 @@ def text_of_draft(origin: str, schema: str | None, connection: str | None) -> tu
         elsewhere = f" (tables are in: {', '.join(schemas)})" if schemas else ""
         mend = f"give another one with --schema{elsewhere}, or grant usage on it to the platform's user"
         raise PermanentError(where, f'schema "{chosen}" holds no table that this user may see', mend)
-    named = connection or (origin if VARIABLE.fullmatch(origin) else _variable(database))
     others = {name: count for name, count in schemas.items() if name != chosen}
-    drafted = discover.draft(
-        discover.Origin(named, "postgres", database, chosen, f"PostgreSQL {version.split()[0]}", "public", others),
-        found,
-    )
-    return drafted.text, _told(drafted, named, is_set=bool(os.environ.get(named)))
+    server = f"PostgreSQL {version.split()[0]}"
+    return discover.Origin("", "postgres", database, chosen, server, other_schemas=others), found
+
+
+def _read_mysql(origin: str, dsn: str, schema: str | None) -> tuple[Origin, tuple[FoundTable, ...]]:
+    from ingestion import catalogue_mysql, discover
+
+    if schema:
+        raise SpecError("--schema", "is for PostgreSQL", "name the database in the connection's URI")
+    variable = origin if VARIABLE.fullmatch(origin) else GIVEN
+    os.environ[variable] = dsn
+    try:
+        with catalogue_mysql.connected(variable) as session:
+            database, server = catalogue_mysql.about(session)
+            found = catalogue_mysql.tables(session)
+    finally:
+        if variable == GIVEN:
+            del os.environ[variable]
+    if not found:
+        raise PermanentError(
+            origin if variable == origin else "the given connection",
+            f"database {database} holds no table that this user may see",
+            "grant select on its tables",
+        )
+    return discover.Origin("", "mysql", database, "public", server), found
 
 
 def lines_of_check(found: Comparison) -> list[str]:

@@ -1,8 +1,10 @@
 """`watershed source discover`: what is drafted from a real catalogue, and that the draft is valid as it stands."""
 
 import os
+import re
 from pathlib import Path
 
+import fix_servers
 import psycopg
 import pytest
 import yaml
@@ -232,6 +234,34 @@ def test_a_table_of_1600_columns_and_one_of_none_are_drafted(operational_dsn, tm
     text = drafted("ODD_DSN")
     assert len(valid(text, tmp_path).table("wide").columns) == 1_600
     assert "# empty (table) is left out: it has no columns" in text
+
+
+def test_a_mysql_database_is_drafted_by_the_same_rules(mysql_dsn, monkeypatch, tmp_path):
+    monkeypatch.setenv("ODD_DSN", mysql_dsn)
+    with fix_servers.mysql(mysql_dsn) as connection, connection.cursor() as session:
+        session.execute(
+            """create table customers (customer_id int primary key, email varchar(200), password varchar(60),
+                name varchar(60) comment 'Who it is.', updated_at timestamp not null default current_timestamp
+                on update current_timestamp, key (updated_at)) comment 'Who buys.'"""
+        )
+        session.execute("create table log (log_no bigint not null unique, logged_at datetime not null)")
+        session.execute("create table heap (a int, b text)")
+        session.execute("create view everyone as select * from customers")
+    text = drafted("ODD_DSN")
+    found = valid(text, tmp_path)
+    assert (found.connector, found.connection) == ("mysql", "ODD_DSN")
+    customers, log = found.tables
+    assert (customers.key, customers.load, customers.cursor) == (("customer_id",), "merge", "updated_at")
+    assert (customers.drop, dict(customers.mask)) == (("password",), {"email": "sha256"})
+    assert (customers.description, customers.columns["name"].description) == ("Who buys.", "Who it is.")
+    assert "`on update current_timestamp` sets it at each update" in text
+    assert log.key == ("log_no",)
+    assert "# heap (table) is left out: it has no primary key" in text
+    assert "# everyone (view) is left out" in text
+    assert valid(drafted(mysql_dsn), tmp_path).connection.endswith("_DSN")
+    done = CliRunner().invoke(main, ["source", "discover", re.sub(r":[^:@/]*@", ":open-sesame@", mysql_dsn)])
+    assert done.exit_code == 1
+    assert "sesame" not in done.output
 
 
 def test_a_table_that_may_not_be_read_is_left_out_with_the_reason():
