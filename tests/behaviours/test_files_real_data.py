@@ -3,6 +3,7 @@
 import csv
 import datetime
 import gzip
+import io
 import json
 import shutil
 from decimal import Decimal
@@ -12,6 +13,11 @@ import pytest
 from drops import Drops
 
 from lake.layout import Lake
+
+
+def text(path: Path) -> io.StringIO:
+    """A packed file's text, line ends as they are."""
+    return io.StringIO(gzip.decompress(path.read_bytes()).decode(), newline="")
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def test_eighteen_months_of_taxi_trips_arrive_row_by_row(drops: Drops, data: Pat
     assert (loaded.rows_read, loaded.taken.inserted, loaded.taken.quarantined) == (60_000, 60_000, 0)
     assert drops.run().rows_read == 0
 
-    rows = [row for path in files for row in csv.DictReader(gzip.open(path, "rt", newline=""))]
+    rows = [row for path in files for row in csv.DictReader(text(path))]
     days = {row["pickup_datetime"][:10] for row in rows}
     surcharges = [Decimal(row["congestion_surcharge"]) for row in rows if row["congestion_surcharge"]]
     (found,) = drops.rows(
@@ -64,7 +70,7 @@ def test_eighteen_months_of_taxi_trips_arrive_row_by_row(drops: Drops, data: Pat
 def test_a_day_of_wikipedia_edits_arrives_with_every_value(drops: Drops, data: Path) -> None:
     """39,244 edits as one JSON object a line, nested once more by the test."""
     (path,) = (data / "wikipedia_edits").glob("*.json.gz")
-    edits = [json.loads(line) for line in gzip.open(path, "rt")]
+    edits = [json.loads(line) for line in text(path)]
     place = ("cityName", "countryIsoCode", "countryName", "regionIsoCode", "regionName", "metroCode")
     for edit in edits:
         edit["place"] = {name: edit.pop(name) for name in place}
@@ -98,7 +104,7 @@ def test_reviews_with_line_breaks_in_quotes_arrive_whole_on_s3(bucket: str, data
     path = data / "olist" / "olist_order_reviews_dataset.csv.gz"
     drops.drop("reviews/1.csv.gz", path.read_bytes())
     drops.run()
-    rows = list(csv.DictReader(gzip.open(path, "rt", newline="", encoding="utf-8")))
+    rows = list(csv.DictReader(text(path)))
     (found,) = drops.rows("count(*), sum(review_score), sum(length(review_comment_message)), count(DISTINCT review_id)")
     assert found == (
         len(rows),
