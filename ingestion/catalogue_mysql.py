@@ -32,10 +32,12 @@ KINDS = {"timestamp": "timestamptz", "datetime": "timestamp"}
 def connected(variable: str) -> Iterator[Session]:
     """A session on the database whose URI is in `variable`. Raises SpecError, AccessDenied, SourceUnavailable."""
     from ingestion.connectors.mysql_session import Server
-    from ingestion.spec import Source, Table
+    from ingestion.spec import Source
 
-    anything = Table(name="anything", key=("anything",), load="replace")
-    source = Source(name="drafted", connector="mysql", connection=variable, tables=(anything,))
+    anything = {"name": "anything", "key": ["anything"], "load": "replace"}
+    source = Source.model_validate(
+        {"name": "drafted", "connector": "mysql", "connection": variable, "tables": [anything]}
+    )
     with closing(Server(source)) as server, closing(server.session()) as session:
         yield session
 
