@@ -133,7 +133,8 @@ def _halves(session: Session, grain: Grain, rows: int, first: int, last: int) ->
     column, limit = name(grain.order[0].name), rows * 5 // 4
     if last == first or (last - first < rows and len(grain.order) == 1):
         return  # numbers of a leading column may repeat, but no chunk is thinner than one of them
-    plan = session.table(f"explain select {column} from {grain.place} where {column} >= {first} and {column} <= {last}")
+    among = f"{column} >= {first} and {column} <= {last}"
+    plan = session.table(f"explain format=traditional select {column} from {grain.place} where {among}")
     expected = max((int(count or 0) for count in plan.get("rows", [0])), default=0)
     if expected <= limit:
         return

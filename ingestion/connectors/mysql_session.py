@@ -167,7 +167,7 @@ class Session:
     def batches(self, outer: str, statement: str, rows: int) -> Iterator[pa.RecordBatch]:
         """What `statement` answers, seen through DuckDB's select list `outer`, in batches of at most `rows`."""
         try:
-            yield from self._ask(statement, outer).to_arrow_reader(rows)
+            yield from self._ask(statement, outer, is_streamed=not self.is_held).to_arrow_reader(rows)
         except (duckdb.Error, OSError) as error:  # OSError is Arrow's, for what went wrong between two batches
             raise self.explained(error) from None
 
@@ -180,8 +180,8 @@ class Session:
         """What an error means for a person; without any secret."""
         return explained(self.source, error)
 
-    def _ask(self, statement: str, outer: str = "*") -> duckdb.DuckDBPyConnection:
-        how = "false" if self.is_held else "true"
+    def _ask(self, statement: str, outer: str = "*", *, is_streamed: bool = False) -> duckdb.DuckDBPyConnection:
+        how = str(is_streamed).lower()  # MySQL tells no types of SHOW and EXPLAIN before it has answered
         query = f"SELECT {outer} FROM mysql_query('{self.name}', {literal(statement)}, stream_results={how})"
         try:
             return self.engine.execute(query)
