@@ -25,10 +25,10 @@ MANY_KEYS = 100  # an object with more keys is a dictionary, not a record: its J
 # An empty object has no structure of its own.
 STRUCTURE = r"json_structure(regexp_replace({0}, '\{{\s*\}}', 'null', 'g'))::VARCHAR"
 # Of a value within a record; a number of 19 and more digits may fit no type, so it counts as one that does not.
+LONG_NUMBER = r"(^|[:\[,\s])-?[0-9.]{19,}".replace("{", "{{").replace("}", "}}")
 VALUE = (
     "CASE WHEN {0} IS NULL THEN '\"NULL\"' WHEN NOT json_valid({0}) THEN '\"VARCHAR\"' "
-    r"WHEN regexp_matches({0}, '(^|[:\[,\s])-?[0-9.]{{19,}}') THEN '\"JSON\"' "
-    f"ELSE {STRUCTURE} END"
+    f"WHEN regexp_matches({{0}}, '{LONG_NUMBER}') THEN '\"JSON\"' ELSE {STRUCTURE} END"
 )
 
 
