@@ -102,7 +102,7 @@ def faults(
     parts = ["SELECT NULL::BIGINT AS number, '' AS \"column\", '' AS value, '' AS reason WHERE FALSE"]
     if entry.contract.types != "discard_row":
         parts += [_misfit_values(relation, number, entry)] if has_misfits else []
-        parts += [_failed_values(relation, number, entry, column) for column in entry.may_fail]
+        parts += [_failed_values(relation, number, entry)] if entry.may_fail else []
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE faulty_values AS SELECT * FROM ({" UNION ALL ".join(parts)}) AS v
             WHERE v.number NOT IN (SELECT number FROM faulty_rows)"""
@@ -137,11 +137,11 @@ def _cases(entry: Gate, key: tuple[str, ...], partition: str | None, has_misfits
                 )
             )
         cases += [
-            (_failed(entry, column), _unfit(entry, literal(column), f"{quoted(column)}::VARCHAR"))
+            (_failed(entry, column), _unfit(entry, literal(column), f"{quoted(column)}::VARCHAR", column))
             for column in entry.may_fail
         ]
     for column in key:
-        unfit = _unfit(entry, literal(column), _source_text(column, has_misfits))
+        unfit = _unfit(entry, literal(column), _source_text(column, has_misfits), column)
         cases.append((_is_unheld(entry, column, has_misfits), unfit))
         cases.append((f"{entry.passed(column)} IS NULL", literal(f"{column} (key) is NULL")))
     if partition:
@@ -205,10 +205,14 @@ def _failed(entry: Gate, column: str) -> str:
     return f"{name} IS NOT NULL AND NOT {kinds.fits(name, entry.known[column], entry.given[column])}"
 
 
-def _failed_values(relation: str, number: str, entry: Gate, column: str) -> str:
-    value = f"{quoted(column)}::VARCHAR"
-    return f"""SELECT {number}, {literal(column)}, {value}, {_unfit(entry, literal(column), value)}
-        FROM {relation} WHERE {_failed(entry, column)}"""
+def _failed_values(relation: str, number: str, entry: Gate) -> str:
+    # One scan, whatever the number of columns.
+    told = ", ".join(
+        f"{{'key': {literal(column)}, 'value': CASE WHEN {_failed(entry, column)} THEN {quoted(column)}::VARCHAR END}}"
+        for column in entry.may_fail
+    )
+    return f"""SELECT number, e.key, e.value, {_unfit(entry, "e.key", "e.value")} FROM (
+        SELECT {number} AS number, unnest(list_filter([{told}], lambda e: e.value IS NOT NULL)) AS e FROM {relation})"""
 
 
 def _misfit_values(relation: str, number: str, entry: Gate) -> str:
@@ -217,10 +221,12 @@ def _misfit_values(relation: str, number: str, entry: Gate) -> str:
         WHERE {MISFIT} IS NOT NULL)"""
 
 
-def _unfit(entry: Gate, column: str, value: str) -> str:
-    """The SQL of the reason why a value may not enter; `column` and `value` are SQL too."""
+def _unfit(entry: Gate, column: str, value: str, name: str | None = None) -> str:
+    """The SQL of the reason why a value may not enter; `column` and `value` are SQL too, `name` a known column."""
     kind = "''"
-    if entry.native:
+    if name is not None:
+        kind = literal(f" ({entry.native[name]})" if name in entry.native else "")
+    elif entry.native:
         pairs = ", ".join(f"{literal(name)}: {literal(text)}" for name, text in entry.native.items())
         kind = f"coalesce(' (' || MAP {{{pairs}}}[{column}] || ')', '')"
     named = ", ".join(literal(text) for text in NAMED)
