@@ -84,7 +84,7 @@ NUMBERS = (
     Case("decimal(12,2)", decimal(12, 2), plain("-9999999999.99", "0.01")),
     Case("decimal(38,10)", decimal(38, 10), plain("-1234567890123456789012345678.0123456789")),
     Case("decimal(38,0)", decimal(38, 0), plain("-" + "9" * 38)),
-    Case("decimal(38,38)", decimal(38, 38), (("-0." + "9" * 38, "-." + "9" * 38),)),
+    Case("decimal(38,38)", decimal(38, 38), (("-0." + "9" * 38, "-." + "9" * 38),), only="MariaDB"),
     Case("decimal(37,0) unsigned", decimal(37, 0), plain("9" * 37)),
     Case("decimal(39,1)", pa.string(), plain("-" + "9" * 38 + ".9"), note="more than 38 digits: text"),
     Case("decimal(65,30)", pa.string(), plain("-" + "9" * 35 + "." + "9" * 30, "0." + "0" * 29 + "1")),
