@@ -172,11 +172,12 @@ class Opened:
             empty = parquet.schema_arrow.empty_table()
         names = self.names.of(empty.column_names)
         self.connection.register(LINE, fitting.typed(empty.rename_columns(names)))
+        unknown = {name for name, entry in zip(names, empty.schema, strict=True) if pa.types.is_null(entry.type)}
         for name, kind, *_ in self.connection.execute(f"DESCRIBE {LINE}").fetchall():
             if name in self.dropped:
                 continue
             before = learnt.kinds.setdefault(name, None)
-            if name not in fixed and kind != '"NULL"':
+            if name not in fixed and name not in unknown:
                 kind = fitting.lasting(str(kind))
                 learnt.kinds[name] = kind if before is None else wider(self.connection, before, kind)
 

@@ -56,9 +56,10 @@ class Function:
         first = self._first(table)
         self.engine.register("first_rows", first)
         described = self.engine.execute("DESCRIBE first_rows").fetchall()
+        empty = {entry.name for entry in first.schema if pa.types.is_null(entry.type)}
         dropped = set(table.drop)
         found: dict[str, str | None] = {
-            name: None if str(kind) == '"NULL"' else fitting.lasting(str(kind))
+            name: None if name in empty else fitting.lasting(str(kind))
             for name, kind, *_ in described
             if name not in dropped
         }
@@ -159,7 +160,7 @@ class Function:
         function = self._function(table)
         names = Names(uncatalogued.named(table))
         try:
-            answer = function(**self._arguments(function, window)) if callable(function) else function
+            answer = function if _is_ready(function) else function(**self._arguments(function, window))
             for part in records.tables(answer):
                 part = fitting.typed(part.rename_columns(names.of(part.column_names)))
                 yield part.drop_columns([name for name in part.column_names if name in table.drop])
@@ -221,6 +222,13 @@ def _accepted(function: Any) -> set[str]:
     if inner is function and any(one.kind is one.VAR_KEYWORD for one in parameters) and not _is_resource(function):
         return {"after", "first", "last", "connection"}
     return {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+
+
+def _is_ready(function: Any) -> bool:
+    """Whether it is no function but the rows themselves, or a dlt resource that has its arguments."""
+    if not callable(function):
+        return True
+    return _is_resource(function) and bool(getattr(function, "args_bound", getattr(function, "_args_bound", False)))
 
 
 def _is_resource(function: Any) -> bool:

@@ -74,6 +74,9 @@ def late():
 def nothing():
     return []
 
+def empty_column():
+    return [{"id": 1, "note": None}]
+
 no_function = 3.5
 """
 
@@ -205,3 +208,8 @@ def test_what_cannot_be_read_is_one_sentence(lake: Lake, function: str, error: t
 def test_a_value_that_does_not_fit_is_set_aside(lake: Lake) -> None:
     taken = run(lake, "drifting", key=["id"]).taken
     assert (taken.inserted, taken.quarantined) == (10_000, 1)
+
+
+def test_a_column_without_a_value_has_no_type_yet(lake: Lake) -> None:
+    run(lake, "own_source:empty_column")
+    assert "note" not in [name for name, *_ in described(lake)]
