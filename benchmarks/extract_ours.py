@@ -89,6 +89,7 @@ def _count(load: Any, file: Path, chunk_rows: int) -> None:
     from ingestion import extract
 
     extract.CHUNK_ROWS = chunk_rows
+    file.write_text("0")  # what an earlier process counted
     opened, lock, total = load.connector, threading.Lock(), 0
 
     def connector(*words: Any, **more: Any) -> Any:

@@ -77,7 +77,7 @@ def incremental(place: Place, scratch: Path, child: Child, say: Say) -> Found:
 
 def windows(place: Place, scratch: Path, child: Child, say: Say) -> Found:
     """A month by days, each loaded and folded for itself: into a new lake, then again."""
-    _table(place, say)
+    _table(place, scratch, say)
     days = [(FIRST_DAY + datetime.timedelta(days=number)).isoformat() for number in range(DAYS)]
     queries = [f"select * from {TABLE} where l_shipdate = '{day}'" for day in days]
     root = scratch / "windows"
@@ -167,23 +167,26 @@ def _stamped(place: Place, scratch: Path, child: Child, say: Say) -> Path:
     """A lake that holds the table with a cursor, as it is at the source."""
     root = scratch / "stamped"
     if not root.exists():
-        _table(place, say)
+        _table(place, scratch, say)
         _well(child(place, "loaded", {"kind": place.kind, "root": str(root), **STAMPED}, scratch))
         say(f"{TABLE}: loaded the first time")
     return root
 
 
-def _table(place: Place, say: Say) -> None:
-    """Make the variant of `lineitem` with a cursor unless it is there."""
+def _table(place: Place, scratch: Path, say: Say) -> None:
+    """Make the variant of `lineitem` with a cursor, once a run: the scenarios change it."""
+    made = scratch / "stamped.made"
+    if made.exists():
+        return
     with lineitem.session(place.kind, place.dsn) as execute:
-        if execute(f"select to_regclass('{TABLE}')")[0][0]:
-            return
+        execute(f"drop table if exists {TABLE}")
         execute(f"create table {TABLE} as select *, now() - interval '1 day' as updated_at from lineitem")
         execute(f"alter table {TABLE} set (autovacuum_enabled = false), alter updated_at set not null")
         execute(f"alter table {TABLE} add primary key (l_orderkey, l_linenumber)")
         for column in ("updated_at", "l_shipdate"):
             execute(f"create index on {TABLE} ({column})")
         execute(f"vacuum (freeze, analyze) {TABLE}")
+    made.touch()
     say(f"{TABLE}: made, with indexes on its cursor and its day")
 
 
