@@ -10,6 +10,8 @@ import re
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -71,22 +73,8 @@ class Writer:
 
     def sorted_by(self, column: str, batches: Iterable[pa.RecordBatch]) -> None:
         """Write rows that come sorted by the date column `column`, which is not written itself."""
-        day: int | None = None
-        waiting: list[pa.Table] = []
-        for batch in batches:
-            table = pa.Table.from_batches([batch])
-            rows = table.drop_columns([column])
-            for number, start, end in stretches(numbers(batch.column(column))):
-                if day is not None and number != day:
-                    self.rows_of(date(day), waiting)
-                    waiting = []
-                day = number
-                waiting.append(rows.slice(start, end - start))
-                if sum(part.num_rows for part in waiting) >= FILE_ROWS or _size(waiting) > GROUP_BYTES:
-                    self.rows_of(date(day), waiting)  # a further file of the same day
-                    waiting = []
-        if day is not None and waiting:
-            self.rows_of(date(day), waiting)
+        for day, pieces in groupby(_pieces(column, batches), key=itemgetter(0)):
+            self.rows_of(date(day), (rows for _, rows in pieces))
 
     def _open(self, day: datetime.date | None, sample: pa.Table) -> "_File":
         if self.dictionary is None:
@@ -149,6 +137,14 @@ class _File:
         return Written(self.path, size, self.rows, self.day, _stats(metadata, self.schema, self.writer.told))
 
 
+def _pieces(column: str, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+    """(day, rows) of each stretch of one day."""
+    for batch in batches:
+        rows = pa.Table.from_batches([batch]).drop_columns([column])
+        for day, start, end in stretches(numbers(batch.column(column))):
+            yield day, rows.slice(start, end - start)
+
+
 def named_day(path: str) -> datetime.date | None:
     """The day in the name of a file that a Writer made; None if its table has no days."""
     match = re.search(r"part-[0-9a-f]+-(\d{4}-\d\d-\d\d)-\d+\.parquet$", path)
@@ -163,10 +159,6 @@ def day_folder(day: datetime.date) -> str:
 def partition_values(day: datetime.date | None) -> dict[str, str | None]:
     """The values of the partition columns for a day; none for a table without days."""
     return {} if day is None else dict(zip(DAY_COLUMNS, day.isoformat().split("-"), strict=True))
-
-
-def _size(tables: Iterable[pa.Table]) -> int:
-    return sum(int(table.nbytes) for table in tables)
 
 
 def _groups(rows: Iterable[pa.Table]) -> Iterator[pa.Table]:

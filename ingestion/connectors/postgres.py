@@ -82,6 +82,7 @@ class Postgres:
         self.natives: dict[str, dict[str, str]] = {}
         self.widths: dict[str, int] = {}
         self.cursors = threading.local()
+        self.opened: list[duckdb.DuckDBPyConnection] = []
         self.opening = threading.Lock()
         self.before: dict[str, str] = {}
         settings = SETTINGS | {"statement_timeout": str(source.statement_timeout_s * 1000)}
@@ -236,10 +237,17 @@ class Postgres:
         return bool(self._heaps(table))
 
     def close(self) -> None:
-        """Close all sessions."""
+        """Close all sessions; what goes wrong with one that is broken is no news."""
         self.session.close()
+        for cursor in self.opened:  # DuckDB aborts the process if a broken session is rolled back while it is closed
+            with suppress(duckdb.Error):
+                cursor.execute("ROLLBACK")
+            with suppress(duckdb.Error):
+                cursor.close()
         if self.engine is not None:
-            with suppress(duckdb.Error):  # what went wrong before is the better news
+            with suppress(duckdb.Error):
+                self.engine.execute(f"DETACH {self.name}")
+            with suppress(duckdb.Error):
                 self.engine.close()
 
     def _rows(
@@ -288,6 +296,7 @@ class Postgres:
         if known and known[0] == self.snapshot:
             return known[1]
         cursor = self.engine.cursor()
+        self.opened.append(cursor)
         if self.snapshot:
             cursor.execute("BEGIN")
             statement = literal(f"SET TRANSACTION SNAPSHOT {literal(self.snapshot)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from trial_source import Trial
 
-from lake import fold
+from lake import parquet
 from lake.layout import Lake
 
 HERE = Path(__file__).parent
@@ -123,32 +123,34 @@ def test_a_run_on_s3_killed_at_a_commit_is_made_good_by_the_next(
     assert len(trial.rows(zone="raw")) == 50 + 7 + 10
 
 
-@pytest.mark.parametrize("commits", [1, 2, 3])
-def test_a_wide_fold_that_ends_between_its_commits_is_done_again(
-    trial: Trial, twin: Trial, monkeypatch: pytest.MonkeyPatch, commits: int
+@pytest.mark.parametrize("files", [0, 3, 6])
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "later"])
+def test_a_wide_fold_that_ends_between_its_files_shows_nothing_and_is_done_again(
+    trial: Trial, twin: Trial, monkeypatch: pytest.MonkeyPatch, files: int, is_known: bool
 ) -> None:
-    monkeypatch.setattr(fold, "DAYS_AT_ONCE", 2)
     for number in range(7):
         trial.orders(10, day=f"2026-01-0{number + 1}", first=10 * number + 1)
+    if is_known:
+        twin.run()
+        trial.run()
+        trial.sql("update orders set amount = amount + 1, updated_at = clock_timestamp()")
     twin.run()
+    before = trial.rows(CONTENT) if is_known else []
     trial.load()
-    real, done = fold._commit_days, []
+    real, done = parquet.Writer.rows_of, []
 
-    def ends(*values: object) -> object:
-        if len(done) == commits:
+    def ends(*given: object) -> None:
+        if len(done) == files:
             raise KeyboardInterrupt
-        done.append(real(*values))  # type: ignore[arg-type]
-        return done[-1]
+        done.append(1)
+        real(*given)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(fold, "_commit_days", ends)
+        patch.setattr(parquet.Writer, "rows_of", ends)
         with pytest.raises(KeyboardInterrupt):
             trial.fold()
-    assert trial.rows("count(*)") == [(20 * commits,)]
-    trial.sql("update orders set ordered_at = '2026-01-01', updated_at = clock_timestamp() where order_id = 65")
-    trial.sql("update orders set ordered_at = '2026-01-07', updated_at = clock_timestamp() where order_id = 5")
-    trial.run()
-    twin.run()
+    assert (trial.rows(CONTENT) if trial.version() >= 0 else []) == before
+    trial.fold()
     assert trial.rows(CONTENT) == twin.rows(CONTENT)
     assert trial.fold().loads == 0
 

@@ -117,9 +117,12 @@ def test_a_query_beyond_its_time_is_told(trial: Trial, password: str, monkeypatc
     _refused(trial, SourceUnavailable, sentence, password)
 
 
-def test_a_value_the_source_cannot_convert_is_told(trial: Trial, password: str) -> None:
+def test_a_value_that_a_declared_type_cannot_hold_stops_no_table_and_is_kept(trial: Trial) -> None:
     trial.sql("alter table orders alter amount type numeric")
     trial.declare(columns={"amount": "decimal(5, 2)"})
     trial.order(1, amount=123456)
-    sentence = "source trial: numeric field overflow; mend the cause and run again; nothing committed is harmed"
-    _refused(trial, PermanentError, sentence, password)
+    trial.order(2, amount=12)
+    loaded = trial.run()
+    assert loaded.taken.values_quarantined == 1
+    assert trial.rows("order_id, amount::text") == [(1, None), (2, "12.00")]
+    assert trial.rows("order_id, _column, _value", zone="quarantine") == [(1, "amount", "123456")]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trial_source import Trial
 
-from lake import fold
+from lake import parquet
 from lake.layout import Lake
 
 COLUMNS = "order_id, customer_email, amount, ordered_at, updated_at"
@@ -86,12 +86,12 @@ def _trial(source: Trial, folder: str, partition: str | None) -> Trial:
 
 
 @settings(max_examples=15, deadline=None)
-@given(steps=STEPS, partition=st.sampled_from(["day(ordered_at)", None]), days_at_once=st.sampled_from([1, 100]))
+@given(steps=STEPS, partition=st.sampled_from(["day(ordered_at)", None]), file_rows=st.sampled_from([1, 100]))
 def test_processed_is_the_source_after_any_history_and_raw_tells_it_again(
-    source: Trial, steps: list[object], partition: str | None, days_at_once: int
+    source: Trial, steps: list[object], partition: str | None, file_rows: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fold, "DAYS_AT_ONCE", days_at_once)
+        patch.setattr(parquet, "FILE_ROWS", file_rows)
         trial = _trial(source, folder, partition)
         trial.orders(3, day="2026-01-02")
         trial.run()
