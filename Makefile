@@ -59,6 +59,9 @@ check: $(READY) ## lint, types, import rules, SQL format, generated files, Dagst
 	@$(BIN)/lint-imports
 	@$(BIN)/sqlfmt --check --quiet dbt_project
 	@$(BIN)/watershed generate --check
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python docs/type_matrix.py --check
+	@$(BIN)/python docs/type_matrix_mysql.py --check
 	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/dg check defs
 
 .PHONY: test
@@ -77,6 +80,11 @@ generate: $(READY) ## write the files that follow from the source files (dbt sou
 .PHONY: bench
 bench: $(READY) ## seconds and memory of the whole job at SCALE 1 and 10, and the share of orchestration
 	@$(BIN)/python -m benchmarks.whole_job
+
+.PHONY: bench-extract
+bench-extract: $(READY) ## extraction beside DuckDB's scanner, ConnectorX, ADBC, dlt, Sling, ingestr (SF, ROUNDS, ONLY)
+	@$(BIN)/watershed up all
+	@$(BIN)/python -m benchmarks.extract --sf $(or $(SF),1) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
 
 .PHONY: lock
 lock: $(READY) ## resolve the dependencies anew into requirements.lock

@@ -8,6 +8,7 @@ behind.
 """
 
 import datetime
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -29,29 +30,44 @@ BLOCK = re.compile(r"(?<=<!-- generated: )([a-z -]+)( -->\n).*?(?=<!-- end -->)"
 WIDTH = 100  # columns of the terminal on which the help texts are shown
 
 SOURCE: Mapping[str, str] = {
-    "connector": "The kind of source. `postgres` is the only one so far.",
+    "connector": "The kind of source: `postgres`; `mysql` (MySQL and MariaDB); `files` (CSV, JSON and Parquet in a "
+    "folder or bucket); `python` (functions that yield rows).",
     "connection": "Name of the environment variable that holds the connection; never the connection itself.",
-    "schema": "Schema of the tables at the source.",
+    "shards": "Variables with the connections of all servers that the tables are spread over; `connection` is then not "
+    "read. They are loaded side by side, `_shard` (the variable's name) joins the key, and one that fails is told and "
+    "harms no other.",
+    "replica": "A copy to read from, see below; PostgreSQL only.",
+    "schema": "Schema of the tables at the source; of MySQL the database, else that of the connection.",
     "owner": "Who answers for the tables, as the UI shows it: `team:<name>` or an e-mail address.",
     "description": "One sentence for people.",
     "first_day": "First day (UTC) that has a partition, unless `WATERSHED_FIRST_DAY` says otherwise.",
     "freshness_hours": "dbt warns when a partitioned table was not loaded for so many hours.",
     "statement_timeout_s": "Seconds after which the source ends a query of ours.",
+    "max_connections": "So many connections read a large table at once, 1 to 32.",
+    "max_rows_per_s": "Rows a second that a table's load reads at most, over all its connections; unlimited if not "
+    "given.",
     "tables": "The tables to be read, one stanza each.",
 }
 TABLE: Mapping[str, str] = {
     "name": "Name of the table at the source, in the lake, in Dagster and in dbt.",
     "description": "One sentence that begins with the grain: “One row per …”.",
     "key": "Columns that tell rows apart. A row with an empty part of the key goes to quarantine; so do all but one of "
-    "several rows with the same key.",
+    "several rows with the same key. Of files it is `[_file, _row]` unless told.",
     "load": "`merge`: read what changed since the last load, by `cursor`. `append`: the same, for rows that never "
     "change. `replace`: read the whole table each time.",
-    "cursor": "A timestamp that grows with each change of a row; needed unless `load: replace`.",
-    "lookback": "How far behind the cursor to start reading again, for sources that stamp rows late: `PT6H` is six "
-    "hours.",
+    "cursor": "A timestamp that grows with each change of a row; of PostgreSQL also an `xid8` that is filled by "
+    "`pg_current_xact_id()`. Needed unless `load: replace`; files need none.",
+    "lookback": "How far behind a cursor that is a time to start reading again, for sources that stamp rows late: "
+    "`PT6H` is six hours.",
     "partition": "`day(column)`: split `processed` by the UTC day of this column, which is Dagster's partition too.",
     "deletes": "`sweep`: compare all keys at each load, so that deleted rows are noticed. `ignore`: do not.",
+    "snapshot": "`consistent`: all rows of a load are of one instant, and a transaction is held at the source for so "
+    "long. `loose`: none is held; pages are as of their own time, and what changed meanwhile is read once more at the "
+    "end, of PostgreSQL by the rows' transactions, of MySQL by the cursor.",
     "history": "Keep every observed version of every row in `<table>_history`; needs a cursor.",
+    "files": "Which files these are and how they are read, see below; needed by `connector: files`, and only there.",
+    "function": "`package.module:name` of the function that yields the rows; needed by `connector: python`, and only "
+    "there. See [write-a-connector.md](../how-to/write-a-connector.md).",
     "contract": "What happens when the source changes shape, see below.",
     "drop": "Columns that never leave the source.",
     "mask": "Columns of which only a salted digest leaves the source: `{email: sha256}`. Equal values have equal "
@@ -61,11 +77,29 @@ TABLE: Mapping[str, str] = {
     "owner": "As of the source, for this table alone.",
 }
 CONTRACT: Mapping[str, str] = {
-    "columns": "`evolve`: a new column at the source is taken in. `freeze`: it stops the load.",
-    "types": "`freeze`: a changed type stops the load.",
+    "columns": "`evolve`: a new column is taken in. `freeze`: one that appears or vanishes stops the load. "
+    "`discard_value`: a new one is left out. `discard_row`: rows that have a value in a new one are set aside.",
+    "types": "`evolve`: a column of the lake is widened if nothing is lost by it; else the load stops. `freeze`: a "
+    "changed type stops the load. `discard_value`: values that do not fit become NULL, copies go to quarantine. "
+    "`discard_row`: their rows are set aside.",
+}
+REPLICA: Mapping[str, str] = {
+    "dsn": "Name of the environment variable that holds the replica's connection.",
+    "max_lag_s": "Seconds that the replica may lie behind.",
+    "when_behind": "`primary`: read from the primary while the replica is further behind or does not answer. `wait`: "
+    "wait for it, up to `statement_timeout_s`.",
+}
+FILES: Mapping[str, str] = {
+    "path": "Pattern below the folder or bucket that `connection` names; `**/` stands for any folders.",
+    "format": "`csv`, `json` or `parquet`; else by the name's ending.",
+    "encoding": "The encoding of text files; else it is found out.",
+    "delimiter": "One character; else the most frequent of `, ; tab \\|` in the header.",
+    "null": "Texts that mean NULL where they stand without quotes.",
+    "settle_s": "A file in a folder that was written less than so many seconds ago is left for the next load.",
 }
 COLUMN: Mapping[str, str] = {
-    "type": "`text` or `decimal(precision, scale)`.",
+    "type": "`text` or `decimal(precision, scale)`; where the source has no types (files, python) also `bigint`, "
+    "`double`, `boolean`, `date`, `timestamp` (no zone) or `timestamptz`.",
     "description": "What it means, and in which unit.",
 }
 HYPERTABLE: Mapping[str, str] = {
@@ -111,17 +145,20 @@ def pages() -> dict[Path, str]:
 
 
 def commands() -> Iterator[str]:
-    """The help texts of `watershed` and of each of its commands."""
-    group = cli.main
-    settings: dict[str, Any] = {"terminal_width": WIDTH, "max_content_width": WIDTH, **group.context_settings}
-    with click.Context(group, info_name="watershed", **settings) as parent:
-        yield f"## watershed\n\n```text\n{group.get_help(parent).rstrip()}\n```\n"
-        for name in group.list_commands(parent):
-            command = group.get_command(parent, name)
-            if command is None or command.hidden:
-                continue
-            with click.Context(command, info_name=name, parent=parent) as context:
-                yield f"## watershed {name}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
+    """The help texts of `watershed`, of each of its commands, and of the commands in its groups."""
+    settings: dict[str, Any] = {"terminal_width": WIDTH, "max_content_width": WIDTH, **cli.main.context_settings}
+    with click.Context(cli.main, info_name="watershed", **settings) as context:
+        yield from _helps(context)
+
+
+def _helps(context: click.Context) -> Iterator[str]:
+    group = context.command
+    yield f"## {context.command_path}\n\n```text\n{group.get_help(context).rstrip()}\n```\n"
+    for name in group.list_commands(context) if isinstance(group, click.Group) else ():
+        command = group.get_command(context, name)
+        if command is not None and not command.hidden:
+            with click.Context(command, info_name=name, parent=context) as inner:
+                yield from _helps(inner)
 
 
 def targets() -> list[tuple[str, str]]:
@@ -157,7 +194,9 @@ def _keys(model: type[BaseModel], words: Mapping[str, str], *left_out: str) -> C
 def _default(value: Any) -> str:
     if value is PydanticUndefined:
         return "**required**"
-    if value in (None, "", (), {}) or value == datetime.timedelta() or isinstance(value, BaseModel):
+    if isinstance(value, tuple):
+        return f"`{json.dumps(value)}`" if value else ""
+    if value in (None, "", {}) or value == datetime.timedelta() or isinstance(value, BaseModel):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -176,6 +215,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "make": _make,
     "source": _keys(source_spec.Source, SOURCE, "name"),
     "table": _keys(source_spec.Table, TABLE),
+    "replica": _keys(source_spec.Replica, REPLICA),
+    "files": _keys(source_spec.FileFormat, FILES),
     "contract": _keys(source_spec.Contract, CONTRACT),
     "column": _keys(source_spec.Column, COLUMN),
     "expectations": _expectations,

@@ -82,8 +82,8 @@ IN_FILE = [
     ("conection: SHOP_DSN\n" + HEAD + _table(ORDERS), 'shop.yml: unknown key "conection"; did you mean "connection"?'),
     (HEAD.replace("connection: SHOP_DSN\n", "") + _table(ORDERS), 'shop.yml: "connection" is missing; add connection:'),
     (
-        HEAD.replace("postgres", "mysql") + _table(ORDERS),
-        "\"connector\" is 'mysql'; input should be 'postgres'",
+        HEAD.replace("postgres", "oracle") + _table(ORDERS),
+        "\"connector\" is 'oracle'; input should be 'postgres', 'mysql', 'files' or 'python'",
     ),
     (HEAD + _table("key: [order_id]"), 'shop.yml, table number 1: "name" is missing; add name:'),
     (HEAD + _table("name: orders\ncursor: at"), 'shop.yml, table orders: "key" is missing; add key:'),
