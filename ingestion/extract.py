@@ -79,7 +79,7 @@ def _stage(session: Connector, source: Source, table: Table, shape: Shape, windo
     missing = [chunk for chunk in plan.chunks if chunk.number not in kept]
     rows_read = _read_all(session, source, table, shape, window, place, missing, len(kept))
     caught_up, keys = None, None
-    if kept or (is_loose and len(plan.chunks) > 1):
+    if plan.marks[0] and (kept or (is_loose and len(plan.chunks) > 1)):  # no mark: nothing can have changed
         caught_up, keys = _catch_up(session, table, shape, plan.marks[0], place)
     files = tuple(staging.told(_path(place, chunk)) for chunk in plan.chunks)
     misfits = tuple(sorted(place.glob("*.misfit")))

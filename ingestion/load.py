@@ -34,6 +34,7 @@ from lake.layout import Lake
 from lake.retype import widen
 
 LOG = logging.getLogger("watershed.load")
+MEMORY = "256MB"  # beyond that DuckDB spills
 Days = tuple[datetime.date, datetime.date]
 
 
@@ -213,7 +214,7 @@ def _kind(table: Table, before: dict[str, Any], wanted: Days | None, changed: bo
     cursor = before.get("cursor")
     if cursor is None:
         return "changes", "of the whole table"
-    return "changes", f"changed since {_shown(cursor)}" if table.cursor else "that are new"
+    return "changes", f"changed since {_shown(cursor)}" if table.cursor and not table.files else "that are new"
 
 
 def _shown(cursor: str) -> str:
@@ -241,6 +242,7 @@ def _open(
             session: Connector = connector(one)
             stack.callback(session.close)
             session = Shard(name, session) if name else session
+            session.recall(table, _cursor_of(before.get("cursor"), name))
             shape = session.shape(table)
             window = _window(table, shape, _cursor_of(before.get("cursor"), name), wanted, kind)
             parts.append(_Part(name, one, session, shape, window, session.horizon(table)))
@@ -258,7 +260,7 @@ def _window(table: Table, shape: Shape, cursor: str | None, wanted: Days | None,
         return Window(first=wanted[0], last=wanted[1])
     if kind != "changes" or cursor is None:
         return Window()
-    if table.lookback and table.cursor and _is_time(shape, table.cursor):
+    if table.lookback and table.cursor and not table.files and _is_time(shape, table.cursor):
         cursor = (datetime.datetime.fromisoformat(cursor) - table.lookback).isoformat()
     return Window(after=cursor)
 
@@ -323,7 +325,7 @@ def _commit(
 
 @contextmanager
 def _reading(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = read.connect(lake)
+    connection = read.connect(lake, MEMORY)
     try:
         yield connection
     finally:

@@ -4,6 +4,7 @@ A folder belongs to one table and one reading of it; `plan.json` says which chun
 (marks) they were read. What lies in the folder has been masked already, and only its owner may read it.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,7 +23,9 @@ import pyarrow.compute as pc
 from ingestion.connectors import MISFIT, SUM, Chunk
 from lake import days
 from lake.bulk import Sorted
+from lake.errors import PermanentError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RUN_BYTES = 24 << 20  # rows are sorted by day in runs of this size: two readers and a merge stay far below 512 MB
 HELD_BYTES = 48 << 20  # the merge holds one part of each run
 
@@ -140,11 +143,16 @@ def _apart(batches: Iterable[pa.RecordBatch], misfits: list[pa.RecordBatch]) -> 
 
 def _file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     part = path.with_suffix(".part" if path.suffix == ".arrow" else ".misfit-part")
-    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
+    try:
+        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+    except OSError as error:
+        what = "the disk is full" if error.errno in FULL else f"cannot be written ({error.strerror or error})"
+        mend = "free some space or set WATERSHED_STAGING elsewhere, and run again: whole chunks are kept"
+        raise PermanentError(f"staging {path.parent}", what, mend) from None
     part.replace(path.with_suffix(".whole") if path.suffix == ".arrow" else path)
 
 

@@ -49,10 +49,10 @@ def explained(lake: Lake, error: Exception) -> PlatformError:
 
 @contextmanager
 def told(lake: Lake) -> Iterator[None]:
-    """Turn what DuckDB raises while it reads `lake` or spills beside it into a PlatformError."""
+    """Turn what DuckDB and Arrow raise while they read `lake`, write to it or spill beside it into a PlatformError."""
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
         raise explained(lake, error) from None
 
 

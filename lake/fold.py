@@ -21,6 +21,7 @@ from lake.layout import DAY_COLUMNS, Address, Lake
 from lake.parquet import Writer, Written, day_folder, named_day
 
 BATCH_ROWS = 50_000
+MEMORY = "256MB"  # beyond that DuckDB spills
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def fold(lake: Lake, subject: Subject) -> Folded:
         taken_over = _taken_over(lake, subject, state) if base is None else None
     if taken_over is not None:
         return Folded(len(waiting), taken_over[0], taken_over[1])
-    with read.connect(lake) as connection, told(lake):
+    with read.connect(lake, MEMORY) as connection, told(lake):
         _latest(connection, lake, subject, waiting)
         days = _touched(connection, lake, subject, base is not None) if subject.partition else ()
         rows = _rewritten(connection, lake, subject, days, base is not None)
@@ -68,7 +69,7 @@ def fold_history(lake: Lake, subject: Subject) -> Folded:
     waiting, state = _waiting(lake, subject, commit.state(base))
     if not waiting:
         return Folded()
-    with read.connect(lake) as connection, told(lake):
+    with read.connect(lake, MEMORY) as connection, told(lake):
         condition = f"_load_id IN ({', '.join(literal(load) for load in waiting)})"
         names = [quoted(name) for name in (*subject.key, subject.cursor or "_loaded_at")]
         versions = f"SELECT * EXCLUDE ({', '.join(DAY_COLUMNS)}) FROM {read.relation(lake, subject.at('raw'))} AS r"

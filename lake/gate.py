@@ -18,6 +18,7 @@ from lake.duck import literal, quoted
 
 Word = Literal["evolve", "freeze", "discard_value", "discard_row"]
 MISFIT = "_misfit"
+NO_RECORD = "the line is no record of this table"  # `_misfit` has its text under the empty name
 PLATFORM = ("_op", "_loaded_at", "_load_id")
 # Values that are named in a reason: reasons are counted, so they must stay few.
 NAMED = ("NaN", "Infinity", "-Infinity", "infinity", "-infinity", "0000-00-00", "0000-00-00 00:00:00")
@@ -120,13 +121,15 @@ def misfits(entry: Gate, of: str = "") -> str:
     name = f"{of}.{MISFIT}" if of else MISFIT
     entries = f"map_entries(CAST({name}::JSON AS MAP(VARCHAR, VARCHAR)))"
     shown = [column for column in entry.given if column not in entry.masked] or list(entry.columns)
-    allowed = ", ".join(literal(column) for column in shown)
+    allowed = ", ".join(literal(column) for column in ["", *shown])
     return f"map_from_entries(list_filter({entries}, lambda e: e.key IN ({allowed})))"
 
 
 def _cases(entry: Gate, key: tuple[str, ...], partition: str | None, has_misfits: bool) -> list[tuple[str, str]]:
     """Conditions under which a row is set aside, each with the SQL of its reason."""
     cases = []
+    if has_misfits:
+        cases.append((f"starts_with({MISFIT}, '{{\"\":')", literal(NO_RECORD)))
     if entry.contract.types == "discard_row":
         if has_misfits:
             first = f"map_entries({misfits(entry)})[1]"

@@ -62,6 +62,9 @@ class Chunk:
 class Connector(Protocol):
     """An open, read-only connection to one source."""
 
+    def recall(self, table: Table, bookmark: str | None) -> None:
+        """Say, before `shape`, where the last load ended: its cursor, or what `bookmark` told."""
+
     def shape(self, table: Table) -> Shape:
         """The table's columns. Raises SchemaDrift if the table or a declared column is missing."""
 

@@ -127,6 +127,9 @@ class MySQL:
         """Nothing but the declaration makes an interrupted reading worthless."""
         return ""
 
+    def recall(self, table: Table, bookmark: str | None) -> None:
+        """Nothing: the catalogue says what the columns are."""
+
     def bookmark(self, table: Table) -> str | None:
         """The cursor column tells where the next load begins."""
         return None

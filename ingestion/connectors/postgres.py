@@ -6,6 +6,7 @@ needs no index and reads each page once.
 """
 
 import datetime
+import functools
 import json
 import os
 import re
@@ -59,9 +60,25 @@ READER = "watershed-reader"
 SETTINGS = {**SESSION, "default_transaction_read_only": "on", "idle_in_transaction_session_timeout": "0"}
 TIMES = ("timestamptz", "timestamp")
 SEEN = "_seen"
+OPENING = threading.Lock()
 CURSORS = (*TIMES, "xid8")
 DAYS = (*TIMES, "date")
-RESERVED = ("year", "month", "day", "_op", "_loaded_at", "_load_id", "_reason", "_at", "_day", MISFIT, SUM, SEEN)
+RESERVED = (
+    "year",
+    "month",
+    "day",
+    "_op",
+    "_loaded_at",
+    "_load_id",
+    "_reason",
+    "_column",
+    "_value",
+    "_at",
+    "_day",
+    MISFIT,
+    SUM,
+    SEEN,
+)
 PAGES = 4096  # 32 MB of heap: a chunk read again after a kill costs a second or two
 BATCH_BYTES = 24 << 20  # one batch is one sorted run of the staged file
 
@@ -77,13 +94,12 @@ class Postgres:
         self.server = replica.reading(source)
         self.name = f"source_{uuid.uuid4().hex[:12]}"  # attached names are shared by all connections of a process
         self.snapshot: str | None = None
-        self.engine: duckdb.DuckDBPyConnection | None = None
+        self.is_attached = False
         self.readings: dict[str, dict[str, Reading]] = {}
         self.natives: dict[str, dict[str, str]] = {}
         self.widths: dict[str, int] = {}
         self.cursors = threading.local()
         self.opened: list[duckdb.DuckDBPyConnection] = []
-        self.opening = threading.Lock()
         self.before: dict[str, str] = {}
         settings = SETTINGS | {"statement_timeout": str(source.statement_timeout_s * 1000)}
         self.options = " ".join(f"-c {name}={value}" for name, value in settings.items())
@@ -168,6 +184,9 @@ class Postgres:
         self.snapshot = row[0]
         return str(row[1])
 
+    def recall(self, table: Table, bookmark: str | None) -> None:
+        """Nothing: the catalogue says what the columns are."""
+
     def bookmark(self, table: Table) -> str | None:
         """Up to which transaction a table in commit order was read; None where the cursor is a time."""
         return self.before.get(table.name)
@@ -244,11 +263,9 @@ class Postgres:
                 cursor.execute("ROLLBACK")
             with suppress(duckdb.Error):
                 cursor.close()
-        if self.engine is not None:
+        if self.is_attached:
             with suppress(duckdb.Error):
-                self.engine.execute(f"DETACH {self.name}")
-            with suppress(duckdb.Error):
-                self.engine.close()
+                _engine().execute(f"DETACH {self.name}")
 
     def _rows(
         self,
@@ -283,19 +300,19 @@ class Postgres:
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """This thread's own connection, in the snapshot if there is one."""
-        with self.opening:
-            if self.engine is None:
-                self.engine = duck.connect(extensions=["postgres_scanner"])
-                self.engine.execute("SET threads = 1")
+        with OPENING:
+            if not self.is_attached:
+                engine = _engine()
                 # A vector of 2,048 values cannot be spilled: where rows are wide, it needs its room.
                 room = max(self.widths.values(), default=0) * 2048 * 4
-                self.engine.execute(f"SET memory_limit = '{128 + room // 2**20}MiB'")
+                engine.execute(f"SET memory_limit = '{128 + room // 2**20}MiB'")
                 address = literal(self._address(self.server.dsn))
-                self.engine.execute(f"ATTACH {address} AS {self.name} (TYPE postgres, READ_ONLY)")
+                engine.execute(f"ATTACH {address} AS {self.name} (TYPE postgres, READ_ONLY)")
+                self.is_attached = True
         known: tuple[str | None, duckdb.DuckDBPyConnection] | None = getattr(self.cursors, "open", None)
         if known and known[0] == self.snapshot:
             return known[1]
-        cursor = self.engine.cursor()
+        cursor = _engine().cursor()
         self.opened.append(cursor)
         if self.snapshot:
             cursor.execute("BEGIN")
@@ -345,6 +362,14 @@ class Postgres:
 
     def _address(self, dsn: str) -> str:
         return psycopg.conninfo.make_conninfo(dsn, options=self.options, connect_timeout=10, application_name=READER)
+
+
+@functools.cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    # One instance a process: to open one and load the scanner costs more than to read most windows.
+    engine = duck.connect(extensions=["postgres_scanner"])
+    engine.execute("SET threads = 1")
+    return engine
 
 
 def explained(source: Source, error: Exception) -> PlatformError:

@@ -40,6 +40,10 @@ class Shard:
         """As the shard says."""
         return self.inner.state(table)
 
+    def recall(self, table: Table, bookmark: str | None) -> None:
+        """Say where this shard's last load ended."""
+        self.inner.recall(table, bookmark)
+
     def bookmark(self, table: Table) -> str | None:
         """As the shard says."""
         return self.inner.bookmark(table)
