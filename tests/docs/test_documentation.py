@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from ingestion import spec
+from watershed import cli
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
@@ -69,6 +73,33 @@ def test_every_make_target_named_exists(page):
     code = "\n".join([*re.findall(r"`([^`\n]+)`", prose(page)), *(text for _, text in FENCE.findall(page.read_text()))])
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code))
     assert named <= targets, f"{name(page)} names {named - targets}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_of_watershed_named_exists(page):
+    groups = {one: set(found.commands) for one, found in cli.main.commands.items() if isinstance(found, click.Group)}
+    assert {"source", "quarantine", "warehouse"} <= groups.keys()
+    code = "\n".join([*re.findall(r"`([^`\n]+)`", prose(page)), *(text for _, text in FENCE.findall(page.read_text()))])
+    for command, within in re.findall(r"(?:^|[ /])watershed ([a-z]+)(?: ([a-z]+))?", code, re.MULTILINE):
+        assert command in cli.main.commands, f"{name(page)} names watershed {command}"
+        assert command not in groups or not within or within in groups[command], f"watershed {command} {within}"
+
+
+def shown() -> list[tuple[str, str]]:
+    """(name, text) of each whole source file that a page shows under its path."""
+    texts = (text for page in PAGES for kind, text in FENCE.findall(page.read_text()) if kind == "yaml")
+    named = ((re.match(r"# ingestion/sources/(\w+\.yml)\n", text), text) for text in texts)
+    return [(match[1], text) for match, text in named if match]
+
+
+@pytest.mark.parametrize(("file", "text"), shown(), ids=[file for file, _ in shown()])
+def test_a_source_file_that_a_page_shows_is_a_valid_one(file, text, tmp_path):
+    (tmp_path / file).write_text(text)
+    assert spec.source(tmp_path / file).tables
+
+
+def test_the_pages_show_source_files_of_files_and_of_functions():
+    assert {"drops.yml", "weather.yml"} <= {file for file, _ in shown()}
 
 
 def test_the_readme_names_the_two_commands():
