@@ -20,7 +20,7 @@ from lake.duck import literal, quoted
 from lake.errors import PermanentError
 
 BLOCK = 4 << 20
-OBJECT_BYTES = 64 << 20
+OBJECT_BYTES = 16 << 20  # DuckDB takes a few times as much per thread
 MANY_KEYS = 100  # an object with more keys is a dictionary, not a record: its JSON is kept as text
 # An empty object has no structure of its own.
 STRUCTURE = r"json_structure(regexp_replace({0}, '\{{\s*\}}', 'null', 'g'))::VARCHAR"
@@ -67,6 +67,9 @@ def _objects(where: str, stream: io.BufferedReader, connection: duckdb.DuckDBPyC
         try:
             for batch in connection.cursor().execute(query).to_arrow_reader(20_000):
                 yield batch.column(0)
+        except duckdb.OutOfMemoryException:
+            what = f"has an object of more than {OBJECT_BYTES >> 20} MB"
+            raise PermanentError(where, what, "write one object a line (NDJSON)") from None
         except duckdb.Error:
             raise PermanentError(where, "is no JSON", "mend the file and drop it again, or take it away") from None
 
