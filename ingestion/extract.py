@@ -68,7 +68,7 @@ def _stage(session: Connector, source: Source, table: Table, shape: Shape, windo
     plan = staging.plan(place)
     kept = _whole(place, plan)
     is_loose = table.snapshot == "loose"
-    if plan is not None and kept and not (is_loose or session.can_catch_up(table)):
+    if plan is not None and kept and not session.can_catch_up(table):
         staging.clear(place)  # nothing tells what changed in the chunks that are there
         plan, kept = None, set()
     mark = session.begin(hold=not is_loose)
@@ -79,7 +79,9 @@ def _stage(session: Connector, source: Source, table: Table, shape: Shape, windo
     missing = [chunk for chunk in plan.chunks if chunk.number not in kept]
     rows_read = _read_all(session, source, table, shape, window, place, missing, len(kept))
     caught_up, keys = None, None
-    if plan.marks[0] and (kept or (is_loose and len(plan.chunks) > 1)):  # no mark: nothing can have changed
+    if plan.marks[0] and (
+        kept or (is_loose and len(plan.chunks) > 1 and session.can_catch_up(table))
+    ):  # no mark: nothing can have changed
         caught_up, keys = _catch_up(session, table, shape, plan.marks[0], place)
     files = tuple(staging.told(_path(place, chunk)) for chunk in plan.chunks)
     misfits = tuple(sorted(place.glob("*.misfit")))

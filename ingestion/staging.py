@@ -116,7 +116,7 @@ def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], orde
         _file(path.with_suffix(".misfit"), misfits[0].schema, misfits)
     told = account.told(path)
     beside = path.with_suffix(".told")
-    beside.write_text(json.dumps({**asdict(told), "path": None}))
+    beside.write_text(json.dumps({**vars(told), "path": None}))
     path.with_suffix(".whole").replace(path)
     return told
 

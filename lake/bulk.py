@@ -66,15 +66,16 @@ def write(
         else:
             _by_day(writer, files, subject.partition)
         whole = pa.schema([*schema, *(pa.field(name, value.type) for name, value in constants.items())])
-        state = intake.state(load, cursor, _sum(connection, files)) | {commit.BULK: True}
+        state = intake.state(load, cursor, _sum(connection, files, schema)) | {commit.BULK: True}
         rows = commit.add(lake, address, whole, writer.written, state, base=None, by_day=True).rows
     return Taken(rows_read=rows, inserted=rows)
 
 
-def _sum(connection: duckdb.DuckDBPyConnection, files: Sequence[Sorted]) -> checksum.Sum:
+def _sum(connection: duckdb.DuckDBPyConnection, files: Sequence[Sorted], schema: pa.Schema) -> checksum.Sum:
     known = [one.sum for one in files if one.sum is not None]
     if len(known) == len(files):
-        return checksum.Sum({"i": sum(one.rows for one in files)}, sum(known) % checksum.MODULUS)
+        rows = {"i": sum(one.rows for one in files)}
+        return checksum.Sum(rows, sum(known) % checksum.MODULUS, tuple(sorted(schema.names)))
     return checksum.of(connection, "staged", literal("i"))
 
 

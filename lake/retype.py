@@ -53,8 +53,9 @@ def _widen(lake: Lake, address: Address, widened: Mapping[str, pa.DataType]) -> 
 def _sums(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, object]:
     """The checksums of all loads as they are from now on: they were taken of values of the old types."""
     loads: dict[str, checksum.Sum] = {}
-    query = f"SELECT _load_id, _op, count(*), sum({checksum.row(connection, relation)}) FROM {relation} GROUP BY ALL"
+    types = checksum.kinds(connection, relation)
+    query = f"SELECT _load_id, _op, count(*), sum({checksum.row(types)}) FROM {relation} GROUP BY ALL"
     for load, op, count, total in connection.execute(query).fetchall():
-        part = checksum.Sum({op: count}, int(total) % checksum.MODULUS)
+        part = checksum.Sum({op: count}, int(total) % checksum.MODULUS, tuple(types))
         loads[load] = loads.get(load, checksum.Sum()) + part
     return {load: total.state() for load, total in loads.items()}

@@ -47,7 +47,7 @@ def verify(lake: Lake, subject: Subject, load_id: str) -> Verified:
         raise PermanentError(f"lake table {subject.at('raw')}", f"no checksum of a load {load_id} is recorded", mend)
     with read.connect(lake) as connection, told(lake):
         rows = f"(SELECT * FROM {read.relation(lake, subject.at('raw'))} WHERE _load_id = {literal(load_id)})"
-        found = checksum.of(connection, rows)
+        found = checksum.of(connection, rows, only=recorded[-1]["columns"])
     return Verified(subject, load_id, recorded[-1], found.state())
 
 

@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from typing import Any
 
 import duckdb
@@ -287,7 +288,9 @@ class Postgres:
             query = f"SELECT {outer} FROM postgres_query('{self.name}', {literal(remote)})"
             if summed:  # far cheaper here than to read what was staged for it
                 types = cursor.execute(f"{query} LIMIT 0").description
-                total = checksum.of_row({name: kind for name, kind, *_ in types}, literal("i"))
+                total = checksum.row(
+                    dict(sorted(((name, kind) for name, kind, *_ in types), key=itemgetter(0))), literal("i")
+                )
                 extra = f"coalesce({seen}, false) AS {SEEN}, " if seen else ""
                 inside = f"SELECT {extra}{outer} FROM postgres_query('{self.name}', {literal(remote)})"
                 names = ", ".join([quoted(name) for name, *_ in types] + ([SEEN] if seen else []))
