@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def register(connection: "duckdb.DuckDBPyConnection", staged: Sequence[Staged], table: Table) -> None:
+def register(connection: "duckdb.DuckDBPyConnection", staged: Sequence[Staged]) -> None:
     """Make `staged` of the main files, and of what was caught up with."""
     files = [file for one in staged for file in (*one.files, *filter(None, [one.caught_up]))]
     _view(connection, "staged", [file.path for file in files], staged[0].schema)

@@ -300,7 +300,7 @@ def _commit(
     ready = [part for part in parts if part.staged]
     staged = [part.staged for part in ready if part.staged]
     with _reading(lake) as connection, told(lake):
-        incoming.register(connection, staged, table)
+        incoming.register(connection, staged)
         cursor = _cursors(connection, ready, table, before.get("cursor"))
         if raw is None and _can_go_straight(load.subject, staged, entry):
             files = [file for one in staged for file in one.files]

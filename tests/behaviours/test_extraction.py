@@ -285,3 +285,50 @@ def test_a_source_with_odd_settings_of_server_and_role_gives_the_same(trial: Tri
     trial.orders(5)
     trial.run()
     trial.assert_same()
+
+
+def test_a_table_that_is_altered_before_it_is_read_is_told_and_read_by_the_next_load(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.orders(10)
+    trial.run()
+    versions = trial.versions()
+    trial.orders(5, first=11)
+    real = postgres.Postgres.begin
+
+    def begin(self: postgres.Postgres, *, hold: bool = True) -> str:
+        trial.sql("alter table orders drop column customer_email, add column channel text default 'web'")
+        return real(self, hold=hold)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres.Postgres, "begin", begin)
+        with pytest.raises(
+            PlatformError, match=r'source trial: column "customer_email" does not exist; mend the cause'
+        ):
+            trial.run()
+    assert trial.versions() == versions
+    trial.run()
+    trial.assert_same()
+    assert trial.rows("count(channel)") == [(5,)]  # known rows get theirs when they are read again
+
+
+def test_an_empty_table_and_one_that_becomes_empty_are_loaded(trial: Trial) -> None:
+    trial.run()
+    assert trial.version() == 0
+    assert trial.rows("count(*)") == [(0,)]
+    trial.orders(10)
+    trial.run()
+    trial.sql("delete from orders")
+    assert trial.run().taken.deleted == 10
+    assert trial.rows("count(*)") == [(0,)]
+
+
+def test_a_cursor_that_goes_backwards_or_is_null_loses_no_row_to_a_lookback(trial: Trial) -> None:
+    trial.sql("alter table orders alter updated_at drop not null")
+    trial.orders(10)
+    trial.declare(lookback="P1D")
+    trial.run()
+    trial.sql("update orders set amount = 1, updated_at = updated_at - interval '2 hours' where order_id = 1")
+    trial.sql("update orders set amount = 2, updated_at = null where order_id = 2")
+    assert trial.run().taken.updated == 2
+    trial.assert_same()
