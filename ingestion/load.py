@@ -304,6 +304,7 @@ def _commit(
         cursor = _cursors(connection, ready, table, before.get("cursor"))
         if raw is None and _can_go_straight(load.subject, staged, entry):
             files = [file for one in staged for file in one.files]
+            cursor = None if load.kind == "days" else cursor  # what lies outside of the days was not read
             return bulk.write(connection, lake, load, files, staged[0].schema, cursor), 0.0
         incoming.collect(connection, staged, table)
         start = time.monotonic()
