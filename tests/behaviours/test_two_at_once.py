@@ -93,7 +93,7 @@ def _in_between(monkeypatch: pytest.MonkeyPatch, module: object, name: str, act:
 
 def test_of_two_first_loads_one_commits(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     trial.orders(5)
-    _in_between(monkeypatch, load, "take", trial.load)
+    _in_between(monkeypatch, load.bulk, "write", trial.load)
     with pytest.raises(Busy, match="lake table raw/trial/orders: another process"):
         trial.load()
     assert trial.version("raw") == 0
@@ -138,7 +138,7 @@ def test_of_two_folds_one_commits(trial: Trial, monkeypatch: pytest.MonkeyPatch,
         trial.run()
         trial.sql("update orders set amount = 50, updated_at = clock_timestamp()")
     trial.load()
-    _in_between(monkeypatch, folding, "_rewritten", trial.fold)
+    _in_between(monkeypatch, folding, "_rewritten" if known else "_taken_over", trial.fold)
     with pytest.raises(Busy, match="lake table processed/trial/orders"):
         trial.fold()
     trial.assert_same()
@@ -189,10 +189,24 @@ def test_many_loads_at_once_leave_each_row_once(trial: Trial) -> None:
 
 
 @on_folder
-def test_a_deletion_between_the_rows_and_the_keys_is_the_newer_news(
+def test_rows_and_keys_are_of_one_instant(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial.orders(30)
+    trial.run()
+    trial.sql("update orders set amount = 50, updated_at = clock_timestamp() where order_id = 1")
+    _in_between(monkeypatch, load, "_gone", lambda: trial.sql("delete from orders where order_id = 1"))
+    taken = trial.run().taken
+    assert (taken.updated, taken.deleted) == (1, 0)
+    taken = trial.run().taken
+    assert (taken.updated, taken.deleted) == (0, 1)
+    trial.assert_same()
+
+
+@on_folder
+def test_a_deletion_between_the_rows_and_the_keys_of_a_loose_snapshot_is_the_newer_news(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial.orders(30)
+    trial.declare(snapshot="loose")
     trial.run()
     trial.sql("update orders set amount = 50, updated_at = clock_timestamp() where order_id = 1")
     _in_between(monkeypatch, load, "_gone", lambda: trial.sql("delete from orders where order_id = 1"))
