@@ -34,7 +34,7 @@ from lake.layout import Lake
 from lake.retype import widen
 
 LOG = logging.getLogger("watershed.load")
-MEMORY = "256MB"  # beyond that DuckDB spills
+MEMORY = "1GB"  # beyond that DuckDB spills; a first load needs none of it
 Days = tuple[datetime.date, datetime.date]
 
 

@@ -21,7 +21,8 @@ from lake.layout import DAY_COLUMNS, Address, Lake
 from lake.parquet import Writer, Written, day_folder, named_day
 
 BATCH_ROWS = 50_000
-MEMORY = "256MB"  # beyond that DuckDB spills
+# Beyond this DuckDB spills; what it holds of thousands of day files it cannot spill: 256 MB was too little for 2,225.
+MEMORY = "1GB"
 
 
 @dataclass(frozen=True)
