@@ -29,7 +29,7 @@ from lake.duck import literal, quoted
 from lake.errors import PlatformError, SourceUnavailable, SpecError
 from lake.fold import fold
 from lake.gate import Gate
-from lake.intake import Kind, Load, Subject, Taken, take
+from lake.intake import Kind, Load, Subject, Taken, after, take
 from lake.layout import Lake
 from lake.retype import widen
 
@@ -185,7 +185,7 @@ def _load(lake: Lake, source: Source, table: Table, wanted: Days | None, allow_s
             raw = commit.table(lake, about.at("raw"))
         version = raw.version() if raw is not None else -1
         failures |= _stage(stack, parts, table, version)
-        load = Load(about, kind, words, _after(started, before.get("loaded_at")), declared(source, table))
+        load = Load(about, kind, words, after(started, before.get("loaded_at")), declared(source, table))
         taken, sweep = _commit(lake, load, parts, table, entry, raw, before, allow_shrink)
     staged = [part.staged for part in parts if part.staged]
     loaded = Loaded(
@@ -406,13 +406,6 @@ def _cursor(connection: duckdb.DuckDBPyConnection, part: _Part, table: Table, be
 def _is_time(shape: Shape, column: str) -> bool:
     kind = shape.schema.field(column).type if column in shape.schema.names else None
     return kind is not None and bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-
-
-def _after(now: datetime.datetime, last: str | None) -> datetime.datetime:
-    """`now`, or just after the last load if the clock went back: later loads win by this time."""
-    if last is None:
-        return now
-    return max(now, datetime.datetime.fromisoformat(last) + datetime.timedelta(microseconds=1))
 
 
 def _reported(source: Source, table: Table, loaded: Loaded, failures: dict[str, PlatformError]) -> PlatformError:

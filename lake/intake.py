@@ -143,6 +143,13 @@ def take(
     )
 
 
+def after(now: datetime.datetime, last: str | None) -> datetime.datetime:
+    """`now`, or just after the last load if the clock went back: later loads win by this time."""
+    if last is None:
+        return now
+    return max(now, datetime.datetime.fromisoformat(last) + datetime.timedelta(microseconds=1))
+
+
 def state(load: Load, cursor: str | None, total: checksum.Sum) -> dict[str, Any]:
     """What raw's log keeps of a load, in the commit that holds its rows."""
     return {

@@ -16,7 +16,7 @@ from lake import commit, drift, gate, kinds, quarantine, read
 from lake.access import told
 from lake.duck import literal, quoted
 from lake.fold import fold
-from lake.intake import Load, Subject, take
+from lake.intake import Load, Subject, after, take
 from lake.layout import Lake
 
 NO_CONTENT = (*quarantine.OWN, *gate.PLATFORM)
@@ -80,7 +80,8 @@ def replay(lake: Lake, subject: Subject, contract: gate.Contract) -> Replayed:
     if raw is None or base is None:
         return Replayed()
     held = _Held(lake, subject, _content(raw), _content(base))
-    load = Load(subject, "replay", "of quarantine", _after(commit.state(raw).get("loaded_at")))
+    loaded_at = after(datetime.datetime.now(datetime.UTC), commit.state(raw).get("loaded_at"))
+    load = Load(subject, "replay", "of quarantine", loaded_at)
     with read.connect(lake) as connection, told(lake):
         connection.execute(
             f"""CREATE TEMP TABLE held AS SELECT row_number() OVER () AS _number, *
@@ -102,11 +103,6 @@ def replay(lake: Lake, subject: Subject, contract: gate.Contract) -> Replayed:
 
 def _content(delta: DeltaTable) -> dict[str, pa.DataType]:
     return {name: kinds.stored(kind) for name, kind in read.columns(delta).items() if name not in NO_CONTENT}
-
-
-def _after(last: str | None) -> datetime.datetime:
-    now = datetime.datetime.now(datetime.UTC)
-    return max(now, datetime.datetime.fromisoformat(last) + datetime.timedelta(microseconds=1)) if last else now
 
 
 def _entry(held: _Held, contract: gate.Contract, columns: list[str]) -> gate.Gate:

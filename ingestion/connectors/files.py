@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ingestion.connectors import (
     MISFIT,
@@ -101,11 +100,7 @@ class Files:
         """The first and last UTC day of a partitioned table; reads its column in all files."""
         if table.partition is None:
             return None
-        ends: list[datetime.date] = []
-        for batch in self._columns(table, self.shape(table), (table.partition.column,)):
-            day = uncatalogued.days(batch.column(0))
-            ends += [end for end in pc.min_max(day).as_py().values() if end is not None]
-        return (min(ends), max(ends)) if ends else None
+        return uncatalogued.extent(self._columns(table, self.shape(table), (table.partition.column,)))
 
     def begin(self, *, hold: bool = True) -> str:
         """Nothing to hold: what is read is fixed by the listing, and checked when each file is opened."""

@@ -19,7 +19,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ingestion.connectors import MISFIT, Chunk, Shape, Window, fitting, records, uncatalogued
 from ingestion.connectors.file_names import Names
@@ -80,10 +79,7 @@ class Function:
         """The first and last UTC day of a partitioned table; calls the function for all rows."""
         if table.partition is None:
             return None
-        ends: list[datetime.date] = []
-        for batch in self._columns(table, self.shape(table), (table.partition.column,)):
-            ends += [end for end in pc.min_max(uncatalogued.days(batch.column(0))).as_py().values() if end]
-        return (min(ends), max(ends)) if ends else None
+        return uncatalogued.extent(self._columns(table, self.shape(table), (table.partition.column,)))
 
     def begin(self, *, hold: bool = True) -> str:
         """Nothing can be held: one call is one reading."""

@@ -10,7 +10,6 @@ Tables of engines without transactions (MyISAM, Aria) have no snapshot at all.
 from __future__ import annotations
 
 import datetime
-import os
 import queue
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +19,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from ingestion.connectors import MISFIT, Chunk, Shape, Window, mysql_horizon
+from ingestion.connectors import MISFIT, Chunk, Shape, Window, declaration, mysql_horizon
 from ingestion.connectors import mysql_chunks as cut
 from ingestion.connectors.mysql_chunks import Grain, Pages
 from ingestion.connectors.mysql_session import Server, Session, constant, name
 from ingestion.connectors.mysql_types import INTEGERS, Column, Reading, masked, reading, selected
 from ingestion.spec import Source, Table
-from lake.errors import AccessDenied, PlatformError, SchemaDrift, SpecError
+from lake.errors import AccessDenied, PlatformError, SchemaDrift
 
 CATALOGUE = """
     select column_name, data_type, column_type, is_nullable = 'YES', coalesce(collation_name, ''),
@@ -45,7 +44,6 @@ SIZE = """
 """
 CURSORS = ("datetime", "timestamp")
 DAYS = (*CURSORS, "date")
-RESERVED = ("year", "month", "day", "_op", "_loaded_at", "_load_id", "_reason", "_at", "_day", MISFIT)
 BATCH_ROWS = 65_536
 ATTEMPTS = 20  # two snapshots are some milliseconds apart: at 100 commits a second every second attempt succeeds
 
@@ -70,9 +68,11 @@ class MySQL:
         """The table's columns as the catalogue has them."""
         columns = self._columns(table)
         where = f"source {self.source.name}, table {table.name}"
-        _require(where, table, columns)
+        kinds = {each: column.kind for each, column in columns.items()}
+        written = {each: column.full for each, column in columns.items()}
+        declaration.require(where, table, kinds, cursors=CURSORS, days=DAYS, shown=written)
         arriving = {each: column for each, column in columns.items() if each not in table.drop}
-        _reject_clashes(where, arriving)
+        declaration.reject_clashes(where, arriving)
         readings = {each: self._reading(table, column) for each, column in arriving.items()}
         unique = self._unique(table, columns)
         count, width = self.session.rows(self._about(SIZE, table))[0]
@@ -317,7 +317,7 @@ class MySQL:
 
     def _reading(self, table: Table, column: Column) -> Reading:
         if column.name in table.mask:
-            return masked(column, _salt(self.source, table))
+            return masked(column, declaration.salt(self.source, table))
         declared = table.columns.get(column.name)
         return reading(column, declared.type if declared else None)
 
@@ -404,36 +404,3 @@ def _day(text: str) -> datetime.date:
         return datetime.date(year, month, day)
     except ValueError:
         return datetime.date(year, month, 28)
-
-
-def _require(where: str, table: Table, columns: Mapping[str, Column]) -> None:
-    timed: dict[str, tuple[str, ...]] = {table.cursor: CURSORS} if table.cursor else {}
-    if table.partition:
-        timed.setdefault(table.partition.column, DAYS)
-    for each in dict.fromkeys([*table.key, *timed, *table.drop, *table.mask, *table.columns]):
-        if each not in columns:
-            mend = "bring it back at the source, or take it out of the source file"
-            raise SchemaDrift(where, f'column "{each}" is declared but missing at the source', mend)
-    for each, right in timed.items():
-        if columns[each].kind not in right:
-            role = "cursor" if each == table.cursor else "partition"
-            mend = f"name a column of type {' or '.join(right)}"
-            raise SpecError(where, f'the {role} column "{each}" is {columns[each].full}', mend)
-
-
-def _reject_clashes(where: str, columns: Mapping[str, Column]) -> None:
-    seen = set(RESERVED)
-    for column in columns:
-        if column.lower() in seen:
-            of = "a column of the lake's own" if column.lower() in RESERVED else "another column but for its case"
-            mend = f"leave it out (`drop: [{column}]`), or rename it in a view at the source"
-            raise SchemaDrift(where, f'column "{column}" has the name of {of}', mend)
-        seen.add(column.lower())
-
-
-def _salt(source: Source, table: Table) -> str:
-    salt = os.environ.get("WATERSHED_MASK_SALT", "")
-    if not salt:
-        mend = "set it to a long random text and keep it: joins on masked columns depend on it"
-        raise SpecError(f"source {source.name}, table {table.name}", "WATERSHED_MASK_SALT is not set", mend)
-    return salt

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
-from ingestion.connectors import MISFIT, SUM, Chunk, Shape, Window, replica
+from ingestion.connectors import MISFIT, SUM, Chunk, Shape, Window, declaration, replica
 from ingestion.connectors.postgres_horizon import commit_horizon, commit_window, horizon, is_commit_order
 from ingestion.connectors.postgres_types import CATALOGUE, SESSION, Catalogue, Reading, reading
 from ingestion.spec import Column, Source, Table
@@ -64,22 +64,7 @@ SEEN = "_seen"
 OPENING = threading.Lock()
 CURSORS = (*TIMES, "xid8")
 DAYS = (*TIMES, "date")
-RESERVED = (
-    "year",
-    "month",
-    "day",
-    "_op",
-    "_loaded_at",
-    "_load_id",
-    "_reason",
-    "_column",
-    "_value",
-    "_at",
-    "_day",
-    MISFIT,
-    SUM,
-    SEEN,
-)
+RESERVED = (*declaration.RESERVED, SEEN)
 PAGES = 4096  # 32 MB of heap: a chunk read again after a kill costs a second or two
 BATCH_BYTES = 24 << 20  # one batch is one sorted run of the staged file
 
@@ -121,10 +106,10 @@ class Postgres:
             mend = "create it, or remove it from the source file"
             raise SchemaDrift(where, f"there is no table {self.source.schema_}.{table.name} at the source", mend)
         unique = [set(keys) for (keys,) in self._ask(UNIQUE_KEYS, [name])]
-        _require(where, table, {row.name: row.base for row in rows})
+        declaration.require(where, table, {row.name: row.base for row in rows}, cursors=CURSORS, days=DAYS)
         kept = [row for row in rows if row.name not in table.drop]
         native = {row.name: row.full for row in kept}
-        _reject_clashes(where, native)
+        declaration.reject_clashes(where, native, RESERVED)
         readings = {row.name: reading(row.name, row, _declared(table, row.name)) for row in kept}
         self.readings[table.name], self.natives[table.name] = readings, native
         fields = [
@@ -401,31 +386,6 @@ def _utc_day(value: datetime.date) -> datetime.date:
     return value
 
 
-def _require(where: str, table: Table, kinds: dict[str, str]) -> None:
-    timed: dict[str, tuple[str, ...]] = {table.cursor: CURSORS} if table.cursor else {}
-    if table.partition:
-        timed.setdefault(table.partition.column, DAYS)
-    for column in dict.fromkeys([*table.key, *timed, *table.drop, *table.mask, *table.columns]):
-        if column not in kinds:
-            mend = "bring it back at the source, or take it out of the source file"
-            raise SchemaDrift(where, f'column "{column}" is declared but missing at the source', mend)
-    for column, right in timed.items():
-        if kinds[column] not in right:
-            role = "cursor" if column == table.cursor else "partition"
-            mend = f"name a column of type {' or '.join(right)}"
-            raise SpecError(where, f'the {role} column "{column}" is {kinds[column]}', mend)
-
-
-def _reject_clashes(where: str, native: dict[str, str]) -> None:
-    seen: set[str] = set(RESERVED)
-    for column in native:
-        if column.lower() in seen:
-            of = "a column of the lake's own" if column.lower() in RESERVED else "another column but for its case"
-            mend = f"leave it out (`drop: [{column}]`), or rename it in a view at the source"
-            raise SchemaDrift(where, f'column "{column}" has the name of {of}', mend)
-        seen.add(column.lower())
-
-
 def _declared(table: Table, column: str) -> Column | None:
     """What is said of a column; a masked one is hashed as PostgreSQL writes it, so that no value of it is lost."""
     return Column(type="text") if column in table.mask else table.columns.get(column)
@@ -449,8 +409,4 @@ def _outer(column: str, one: Reading, table: Table, source: Source) -> str:
     name = quoted(column)
     if column not in table.mask:
         return f"{one.outer} AS {name}"
-    salt = os.environ.get("WATERSHED_MASK_SALT", "")
-    if not salt:
-        mend = "set it to a long random text and keep it: joins on masked columns depend on it"
-        raise SpecError(f"source {source.name}, table {table.name}", "WATERSHED_MASK_SALT is not set", mend)
-    return f"sha256({literal(salt)} || {name}::VARCHAR) AS {name}"
+    return f"sha256({literal(declaration.salt(source, table))} || {name}::VARCHAR) AS {name}"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping, Sequence
+import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.connectors import MISFIT, Window, fitting, text_types
-from lake.errors import PermanentError, SchemaDrift, SpecError
+from ingestion.connectors import MISFIT, Window, declaration, fitting, text_types
+from lake.errors import PermanentError, SchemaDrift
 
 if TYPE_CHECKING:
     from ingestion.spec import Source, Table
@@ -66,10 +66,7 @@ def plan(
 ) -> fitting.Plan:
     """How rows are made to fit these columns. Raises SpecError if something is to be masked and there is no salt."""
     where = f"source {source.name}, table {table.name}"
-    salt = os.environ.get("WATERSHED_MASK_SALT", "")
-    if table.mask and not salt:
-        mend = "set it to a long random text and keep it: joins on masked columns depend on it"
-        raise SpecError(where, "WATERSHED_MASK_SALT is not set", mend)
+    salt = declaration.salt(source, table) if table.mask else ""
     return fitting.Plan(
         where,
         kinds,
@@ -89,6 +86,14 @@ def of_days(rows: pa.Table, table: Table, window: Window) -> pa.Table:
         inside = pc.and_(pc.greater_equal(day, pa.scalar(window.first)), pc.less_equal(day, pa.scalar(window.last)))
         rows = rows.filter(inside)
     return rows.drop_columns([MISFIT]) if rows.column(MISFIT).null_count == rows.num_rows else rows
+
+
+def extent(columns: Iterable[pa.RecordBatch]) -> tuple[datetime.date, datetime.date] | None:
+    """The first and last UTC day of batches of one column; None if there is none."""
+    ends: list[datetime.date] = []
+    for batch in columns:
+        ends += [end for end in pc.min_max(days(batch.column(0))).as_py().values() if end is not None]
+    return (min(ends), max(ends)) if ends else None
 
 
 def days(column: pa.ChunkedArray) -> pa.ChunkedArray:
