@@ -24,6 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from lake.access import explained
 from lake.errors import Busy, PlatformError
 from lake.layout import DAY_COLUMNS, Address, Lake
+from lake.lock import sole_writer
 from lake.parquet import Written, bound, now_ms, partition_values
 
 STATE = "watershed"
@@ -125,7 +126,7 @@ def add(
     delta_schema = Schema.from_arrow(whole)
     now, written = now_ms(), list(files)
     adds = [AddAction(one.path, one.bytes, partition_values(one.day), now, True, one.stats) for one in written]
-    with _explaining(lake, address):
+    with _committing(lake, address, base):
         if base is None:
             create_table_with_add_actions(
                 lake.uri(address),
@@ -216,7 +217,7 @@ def _write(
     predicate: str | None = None,
 ) -> Committed:
     properties = _properties(state, base)
-    with _explaining(lake, address):
+    with _committing(lake, address, base):
         if base is None:
             write_deltalake(
                 lake.uri(address),
@@ -266,9 +267,13 @@ def _add_columns(base: DeltaTable, schema: Schema) -> None:
 
 
 @contextmanager
-def _explaining(lake: Lake, address: Address) -> Iterator[None]:
+def _committing(lake: Lake, address: Address, base: DeltaTable | None) -> Iterator[None]:
+    """Commit on top of `base` as the only one; raises Busy if somebody has committed since, else what is wrong."""
     try:
-        yield
+        with sole_writer(lake, address) as is_locked:
+            if is_locked and _version(lake, address) != (-1 if base is None else base.version()):
+                raise CommitFailedError
+            yield
     except CommitFailedError:
         mend = "wait for the other run to end and run again; nothing is harmed"
         raise Busy(f"lake table {address}", "another process committed at the same time", mend) from None
@@ -278,6 +283,11 @@ def _explaining(lake: Lake, address: Address) -> Iterator[None]:
         if "already exists" in str(error):
             raise Busy(f"lake table {address}", "another process created it at the same time", "run again") from None
         raise explained(lake, error) from None
+
+
+def _version(lake: Lake, address: Address) -> int:
+    found = table(lake, address)
+    return -1 if found is None else found.version()
 
 
 def _committed(delta: DeltaTable) -> Committed:

@@ -16,40 +16,13 @@ from typing import TYPE_CHECKING
 import click
 
 from lake.errors import PlatformError, SpecError
+from watershed.cli_lake import lake
+from watershed.commands import DAY, Commands, shop_option
 
 if TYPE_CHECKING:
     from orchestration.site import Site
 
 HEADROOM = datetime.timedelta(days=14)  # the made-up shop opens this far back, so that further runs have days to trade
-
-
-DAY = click.DateTime(formats=["%Y-%m-%d"])
-
-
-class Commands(click.Group):
-    """Turns the platform's errors into one sentence and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except PlatformError as error:
-            raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            raise click.ClickException("stopped; what was committed is whole, run again to go on") from None
-        except OSError as error:
-            if error.errno == 28:  # ENOSPC
-                raise click.ClickException("the disk is full; free some space and run again") from None
-            raise
-
-
-shop_option = click.option(
-    "--shop",
-    envvar="SHOP",
-    default="retail",
-    show_default=True,
-    help="Which shop: retail (made up) or completejourney (a real grocer, needs --data).",
-)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -170,6 +143,9 @@ def rollback(shop: str) -> None:
     site.enter(shop)
     version = publish.rollback()
     plain(f"Version {version.number} is in force again; the next run publishes a new one.")
+
+
+main.add_command(lake)
 
 
 @main.group(cls=Commands)
