@@ -5,7 +5,7 @@ import warnings
 import dagster as dg
 
 from ingestion.spec import sources
-from orchestration import jobs, lake_assets, metric_assets, models, site
+from orchestration import jobs, lake_assets, metric_assets, models, purge, site
 from orchestration.progress import terminal_logger
 
 
@@ -20,8 +20,8 @@ def defs() -> dg.Definitions:
             *models.assets(),
             *metric_assets.assets(),
         ],
-        jobs=jobs.jobs(),
-        schedules=jobs.schedules(),
+        jobs=[*jobs.jobs(), purge.job()],
+        schedules=[*jobs.schedules(), purge.schedule()],
         sensors=jobs.sensors(),
         resources={"reading": lake_assets.Reading()},
         loggers={"console": dg.colored_console_logger, "terminal": terminal_logger},

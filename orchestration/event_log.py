@@ -8,6 +8,7 @@ tools and an instance made with the stock storage keep working.
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dagster import EventLogEntry
@@ -46,6 +47,8 @@ class EventLog(SqliteEventLogStorage):
 
     def _engine(self, shard: str) -> Engine:
         if shard not in self._engines:
+            if not Path(self.path_for_shard(shard)).exists():
+                self._initialized_dbs.discard(shard)  # another process has purged it
             engine = create_engine(
                 self.conn_string_for_shard(shard),
                 poolclass=StaticPool,
@@ -59,6 +62,14 @@ class EventLog(SqliteEventLogStorage):
                 self._engines.pop(oldest).dispose()
         self._engines.move_to_end(shard)
         return self._engines[shard]
+
+    def forget(self, run_id: str) -> None:
+        """Close a run's file because it is about to be removed; asked for once more, it begins as an empty one."""
+        with self._db_lock:
+            engine = self._engines.pop(run_id, None)
+            if engine:
+                engine.dispose()
+            self._initialized_dbs.discard(run_id)
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index file has a table; every file this class opens was made by a current Dagster."""

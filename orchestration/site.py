@@ -27,8 +27,8 @@ concurrency:
   runs: {max_concurrent_runs: 1}
   pools: {default_limit: 1, granularity: run}
 retention:
-  sensor: {purge_after_days: {skipped: 2, failure: 30, success: -1}}
-  schedule: {purge_after_days: 90}
+  sensor: {purge_after_days: {skipped: 2, failure: 30, success: 30}}
+  schedule: {purge_after_days: 30}
 """
 
 

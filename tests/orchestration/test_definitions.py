@@ -99,7 +99,7 @@ def test_both_jobs_run_every_asset_so_that_nothing_is_skipped_on_the_way(definit
 
 def test_schedules_and_sensors_are_switched_on(definitions):
     schedules = {it.name: it.default_status for it in definitions.schedules}
-    assert schedules == dict.fromkeys(("hourly", "daily"), dg.DefaultScheduleStatus.RUNNING)
+    assert schedules == dict.fromkeys(("hourly", "daily", "nightly_purge"), dg.DefaultScheduleStatus.RUNNING)
     sensors = {it.name: it.default_status for it in definitions.sensors}
     assert sensors == dict.fromkeys(("alert", "record_runs", "bury_killed_runs"), dg.DefaultSensorStatus.RUNNING)
     assert all(it.description for it in (*definitions.schedules, *definitions.sensors))
