@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ingestion.spec import Source, Table
+    from lake.digest import Digests
 
 MISFIT = "_misfit"
 SUM = "_sum"
@@ -99,6 +100,19 @@ class Connector(Protocol):
 
     def keys(self, table: Table, shape: Shape) -> Iterator[pa.RecordBatch]:
         """Just the keys of all rows, with the types they have in `shape.schema`."""
+
+    def digests(
+        self, table: Table, shape: Shape, window: Window, columns: Mapping[str, pa.DataType], *, pause: float = 0.0
+    ) -> Digests:
+        """The digests of the window's rows by UTC day, computed inside the source where it has an engine.
+
+        `columns` are those compared, with the types they have in the lake; none of `incomparable`. Values that do not
+        fit their column count as NULL, masked ones as their hash: as the lake holds them. One aggregate query for each
+        range of days; after each it sleeps `pause` seconds per second of work, and keeps the source's `max_rows_per_s`.
+        """
+
+    def incomparable(self, table: Table, shape: Shape, columns: Mapping[str, pa.DataType]) -> Mapping[str, str]:
+        """The columns that `digests` cannot compare with the lake, each with the reason; to be told, never silent."""
 
     def can_catch_up(self, table: Table) -> bool:
         """Whether `Window.since` can be read: else an interrupted load cannot keep its chunks."""

@@ -20,9 +20,11 @@ from ingestion.connectors import (
     Chunk,
     Shape,
     Window,
+    batches_digest,
     file_bookmark,
     file_listing,
     fitting,
+    ranges,
     text_types,
     uncatalogued,
 )
@@ -31,6 +33,7 @@ from ingestion.connectors.file_formats import Learnt, Opened, wider
 from ingestion.connectors.file_listing import Dropped
 from ingestion.connectors.file_names import Names
 from lake import duck
+from lake.digest import Digests
 from lake.duck import literal
 from lake.errors import SchemaDrift, SpecError
 
@@ -142,6 +145,16 @@ class Files:
     def keys(self, table: Table, shape: Shape) -> Iterator[pa.RecordBatch]:
         """The keys of all rows of all files that are there."""
         yield from self._columns(table, shape, table.key)
+
+    def digests(
+        self, table: Table, shape: Shape, window: Window, columns: Mapping[str, pa.DataType], *, pause: float = 0.0
+    ) -> Digests:
+        """The digests of the rows that are read, computed here: see `batches_digest`."""
+        return batches_digest.digests(self, table, shape, window, columns, table.key)
+
+    def incomparable(self, table: Table, shape: Shape, columns: Mapping[str, pa.DataType]) -> Mapping[str, str]:
+        """Columns of another type than the lake's, or of one without a canonical form."""
+        return ranges.incomparable(shape, columns)
 
     def can_catch_up(self, table: Table) -> bool:
         """There is nothing to catch up with: `state` has told that the files are the same."""

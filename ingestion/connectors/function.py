@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ingestion.connectors import MISFIT, Chunk, Shape, Window, fitting, records, uncatalogued
+from ingestion.connectors import MISFIT, Chunk, Shape, Window, batches_digest, fitting, ranges, records, uncatalogued
 from ingestion.connectors.file_names import Names
 from lake import duck
+from lake.digest import Digests
 from lake.errors import PermanentError, PlatformError, SchemaDrift, SourceUnavailable, SpecError, redact
 
 if TYPE_CHECKING:
@@ -107,6 +108,16 @@ class Function:
     def keys(self, table: Table, shape: Shape) -> Iterator[pa.RecordBatch]:
         """The keys of all rows; calls the function once more."""
         yield from self._columns(table, shape, table.key)
+
+    def digests(
+        self, table: Table, shape: Shape, window: Window, columns: Mapping[str, pa.DataType], *, pause: float = 0.0
+    ) -> Digests:
+        """The digests of the rows that are read, computed here: see `batches_digest`."""
+        return batches_digest.digests(self, table, shape, window, columns, table.key)
+
+    def incomparable(self, table: Table, shape: Shape, columns: Mapping[str, pa.DataType]) -> Mapping[str, str]:
+        """Columns of another type than the lake's, or of one without a canonical form."""
+        return ranges.incomparable(shape, columns)
 
     def can_catch_up(self, table: Table) -> bool:
         """No: an interrupted call begins anew."""

@@ -19,12 +19,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from ingestion.connectors import MISFIT, Chunk, Shape, Window, declaration, mysql_horizon
+from ingestion.connectors import MISFIT, Chunk, Shape, Window, batches_digest, declaration, mysql_horizon, ranges
 from ingestion.connectors import mysql_chunks as cut
 from ingestion.connectors.mysql_chunks import Grain, Pages
 from ingestion.connectors.mysql_session import Server, Session, constant, name
 from ingestion.connectors.mysql_types import INTEGERS, Column, Reading, masked, reading, selected
 from ingestion.spec import Source, Table
+from lake.digest import Digests
 from lake.errors import AccessDenied, PlatformError, SchemaDrift
 
 CATALOGUE = """
@@ -159,6 +160,16 @@ class MySQL:
             reader.release()
             for batch in self._stream(reader, table, schema, readings, []):
                 yield batch.select(schema.names)
+
+    def digests(
+        self, table: Table, shape: Shape, window: Window, columns: Mapping[str, pa.DataType], *, pause: float = 0.0
+    ) -> Digests:
+        """The digests of the rows that are read, computed here: see `batches_digest`."""
+        return batches_digest.digests(self, table, shape, window, columns, table.key)
+
+    def incomparable(self, table: Table, shape: Shape, columns: Mapping[str, pa.DataType]) -> Mapping[str, str]:
+        """Columns of another type than the lake's, or of one without a canonical form."""
+        return ranges.incomparable(shape, columns)
 
     def can_catch_up(self, table: Table) -> bool:
         """With a cursor: rows whose cursor is at or after the mark."""

@@ -23,11 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
-from ingestion.connectors import MISFIT, SUM, Chunk, Shape, Window, declaration, replica
+from ingestion.connectors import MISFIT, SUM, Chunk, Shape, Window, declaration, ranges, replica
 from ingestion.connectors.postgres_horizon import commit_horizon, commit_window, horizon, is_commit_order
 from ingestion.connectors.postgres_types import CATALOGUE, SESSION, Catalogue, Reading, reading
 from ingestion.spec import Column, Source, Table
 from lake import checksum, duck
+from lake.digest import Digests
 from lake.duck import literal, quoted
 from lake.errors import (
     AccessDenied,
@@ -236,6 +237,18 @@ class Postgres:
         readings = {column: self.readings[table.name][column] for column in table.key}
         schema = pa.schema([shape.schema.field(column) for column in table.key])
         yield from self._rows(schema, readings, table, self._relation(table), [])
+
+    def digests(
+        self, table: Table, shape: Shape, window: Window, columns: Mapping[str, pa.DataType], *, pause: float = 0.0
+    ) -> Digests:
+        """The digests of the window's rows, computed by the server; see `postgres_digest`."""
+        from ingestion.connectors import postgres_digest
+
+        return postgres_digest.digests(self, table, shape, window, columns, pause)
+
+    def incomparable(self, table: Table, shape: Shape, columns: Mapping[str, pa.DataType]) -> Mapping[str, str]:
+        """Columns of another type than the lake's, or of one without a canonical form."""
+        return ranges.incomparable(shape, columns)
 
     def can_catch_up(self, table: Table) -> bool:
         """Heaps keep the transaction that wrote a row; views do not."""

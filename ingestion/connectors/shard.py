@@ -1,13 +1,15 @@
 """One of the servers that a logical table is spread over: its rows say in `_shard` which one they are from."""
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
 from ingestion.connectors import Chunk, Connector, Shape, Window
 from ingestion.spec import Table
+from lake.digest import Digests
+from lake.duck import literal
 
 SHARD = "_shard"
 
@@ -61,6 +63,18 @@ class Shard:
         """The keys, each with its `_shard`."""
         for batch in self.inner.keys(table, _bare(shape)):
             yield self._named(batch, batch.num_columns)
+
+    def digests(
+        self, table: Table, shape: Shape, window: Window, columns: Mapping[str, pa.DataType], *, pause: float = 0.0
+    ) -> Digests:
+        """The digests of the shard's rows, each with its `_shard`; those of all shards add up (`lake.digest.total`)."""
+        named = replace(_bare(shape), expressions={**shape.expressions, SHARD: literal(self.name)})
+        return self.inner.digests(table, named, window, columns, pause=pause)
+
+    def incomparable(self, table: Table, shape: Shape, columns: Mapping[str, pa.DataType]) -> Mapping[str, str]:
+        """As the shard says; its name can be compared."""
+        rest = {name: kind for name, kind in columns.items() if name != SHARD}
+        return self.inner.incomparable(table, _bare(shape), rest)
 
     def can_catch_up(self, table: Table) -> bool:
         """As the shard says."""

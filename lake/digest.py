@@ -1,0 +1,138 @@
+"""Digests: rows, least and greatest key and an order-free checksum for each UTC day of a table, wherever it lies.
+
+The same rows have the same digests at the source, in every zone of the lake and in a mart, whatever engine computes
+them: see `canonical`. A checksum is a sum, so digests of parts add up.
+"""
+
+import datetime
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from lake import canonical
+from lake.canonical import MODULUS
+from lake.duck import quoted
+from lake.errors import PermanentError
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Of one partition (UTC day), or of a table without days.
+
+    `low` and `high` hold, for each column of the key, its least and its greatest value (a JSON list; texts as they are,
+    of other types the integer that stands for the value): to be compared for equality only. `checksum` has 64 bits.
+    """
+
+    rows: int
+    low: str | None
+    high: str | None
+    checksum: int
+
+    def __add__(self, other: "Digest") -> "Digest":
+        """The digest of both parts' rows."""
+        total = (self.checksum + other.checksum) % MODULUS
+        low, high = _end(min, self.low, other.low), _end(max, self.high, other.high)
+        return Digest(self.rows + other.rows, low, high, total)
+
+
+# By UTC day; under None rows without a day: all those of a table without days. No entry: no rows.
+Digests = dict[datetime.date | None, Digest]
+
+
+def of(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    *,
+    key: Sequence[str],
+    columns: Mapping[str, pa.DataType],
+    day: str | None,
+) -> Digests:
+    """The digests of a DuckDB relation (the connection is in UTC).
+
+    `columns`: the columns compared, with the Arrow type they have in the lake, to which the relation's own are cast.
+    `day`: the column whose UTC day partitions (date or timestamp), None for a table without days. Of `key`, the columns
+    that are compared tell the least and the greatest. Raises PermanentError for a type that has no canonical form.
+    """
+    how = forms(columns)
+    keys = [name for name in key if name in how]
+    values = {name: f"v{number}" for number, name in enumerate(how)}
+    inner = [f"{canonical.duck(name, one)} AS {values[name]}" for name, one in how.items()]
+    inner += [f"{canonical.duck_key(name, how[name])} AS k{number}" for number, name in enumerate(keys)]
+    inner.append(f"{f'CAST({quoted(day)} AS DATE)' if day else 'NULL::DATE'} AS d")
+    query = aggregate(how, values, len(keys), f"(SELECT {', '.join(inner)} FROM {relation})", "BIGINT")
+    return collected(connection.execute(query).fetchall(), len(keys))
+
+
+def differing(left: Digests, right: Digests) -> list[datetime.date | None]:
+    """The days whose digests differ, in order; rows without a day come last."""
+    days = [day for day in {**left, **right} if left.get(day) != right.get(day)]
+    return sorted(days, key=lambda day: (day is None, day or datetime.date.min))
+
+
+def total(parts: Iterable[Digests]) -> Digests:
+    """The digests of all rows of several parts."""
+    whole: Digests = {}
+    for part in parts:
+        for day, digest in part.items():
+            whole[day] = whole[day] + digest if day in whole else digest
+    return whole
+
+
+def forms(columns: Mapping[str, pa.DataType]) -> dict[str, canonical.Form]:
+    """How each column is made canonical. Raises PermanentError for a type that has no canonical form."""
+    found = {name: canonical.form(kind) for name, kind in columns.items()}
+    for name, one in found.items():
+        if one is None:
+            mend = "leave it out of what is compared"
+            raise PermanentError(f"column {name}", f"values of type {columns[name]} have no canonical form", mend)
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def comparable(columns: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """Those of the columns whose type has a canonical form."""
+    return {name: kind for name, kind in columns.items() if canonical.form(kind) is not None}
+
+
+def aggregate(
+    how: Mapping[str, canonical.Form],
+    values: Mapping[str, str],
+    keys: int,
+    relation: str,
+    integer: str,
+    fence: str = "",
+) -> str:
+    """The SQL of the digests of a relation of integers (named by `values`), key values k0, k1, … and days d.
+
+    `fence` keeps an engine from computing a subquery's columns again wherever they are used.
+    """
+    narrow = frozenset(name for name, one in how.items() if one.is_narrow)
+    first, second = canonical.forms(list(how), integer, values, narrow)
+    ends = "".join(f", min(k{number}), max(k{number})" for number in range(keys))
+    kept = "".join(f", k{number}" for number in range(keys))
+    rows = f"(select d{kept}, {first} as f1, {second} as f2 from {relation} as r1 {fence}) as r2"
+    return f"select d, count(*), sum({canonical.mixed('f1', 'f2')}){ends} from {rows} group by d"
+
+
+def collected(rows: Iterable[Sequence[Any]], keys: int) -> Digests:
+    """What `aggregate` answered."""
+    found: Digests = {}
+    for day, count, checksum, *ends in rows:
+        low, high = (_told(ends[start::2]) if keys else None for start in (0, 1))
+        found[day] = Digest(int(count), low, high, int(checksum) % MODULUS)
+    return found
+
+
+def _told(values: Sequence[Any]) -> str:
+    plain = [value if value is None or isinstance(value, str) else int(value) for value in values]
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _end(pick: Callable[..., Any], one: str | None, other: str | None) -> str | None:
+    if one is None or other is None:
+        return one or other
+    pairs = zip(json.loads(one), json.loads(other), strict=True)
+    return _told([pick((v for v in pair if v is not None), default=None) for pair in pairs])
