@@ -7,6 +7,9 @@ from pathlib import Path
 
 import duckdb
 
+from lake import s3
+from lake.errors import AccessDenied
+
 EXTENSIONS = ("delta", "httpfs")
 INSTALLED = (*EXTENSIONS, "postgres_scanner", "mysql_scanner")
 
@@ -27,7 +30,9 @@ def connect(
     connection.execute("SET GLOBAL TimeZone = 'UTC'; SET enable_progress_bar = false")
     for name in extensions:
         connection.execute(f"LOAD {quoted(name)}")
-    if "httpfs" in extensions:
+    if "httpfs" in extensions and (
+        os.environ.get("LAKE_ROOT", "").startswith("s3://") or "AWS_ACCESS_KEY_ID" in os.environ
+    ):
         for statement in s3_secret():
             connection.execute(statement)
     return connection
@@ -48,20 +53,22 @@ def extension_directory() -> Path:
 
 
 def s3_secret() -> list[str]:
-    """The statements that give DuckDB the S3 access named by the usual AWS variables; empty if none are set."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-    key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    if not (key and secret):
+    """The statements that give DuckDB the S3 access of the usual AWS chain as it is now; empty if it has no keys."""
+    try:
+        at = s3.server()
+    except AccessDenied:
         return []
-    options = {"KEY_ID": key, "SECRET": secret, "REGION": region}
-    if token := os.environ.get("AWS_SESSION_TOKEN"):
-        options["SESSION_TOKEN"] = token
-    if endpoint:
-        scheme, _, host = endpoint.partition("://")
-        options |= {"ENDPOINT": host.rstrip("/"), "URL_STYLE": "path", "USE_SSL": str(scheme == "https").lower()}
+    options = {"KEY_ID": at.key, "SECRET": at.secret, "REGION": at.region}
+    if at.token:
+        options["SESSION_TOKEN"] = at.token
+    options["URL_STYLE"] = "vhost" if at.is_virtual_hosted else "path"
+    if at.endpoint:
+        options |= {"ENDPOINT": at.host, "USE_SSL": str(at.has_tls).lower()}
     pairs = ", ".join(f"{name} {literal(value)}" for name, value in options.items())
-    return [f"CREATE OR REPLACE SECRET lake (TYPE s3, {pairs})"]
+    verified = ["SET GLOBAL enable_server_cert_verification = true"]  # not DuckDB's default
+    if at.ca:
+        verified.append(f"SET GLOBAL ca_cert_file = {literal(at.ca)}")
+    return [*verified, f"CREATE OR REPLACE SECRET lake (TYPE s3, {pairs})"]
 
 
 def quoted(identifier: str) -> str:

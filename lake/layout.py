@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lake import s3
 from lake.errors import SpecError
 
 Zone = Literal["raw", "processed", "curated", "quarantine"]
@@ -48,19 +49,29 @@ class Lake:
         """The absolute path or S3 URI of one table."""
         return f"{self.root}/{address}"
 
+    def key(self, path: str) -> str:
+        """The key of an object at `path` below the root of a lake on S3."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
     def storage_options(self) -> dict[str, str]:
-        """What the Delta library needs to reach the lake; from the usual AWS variables, empty for a folder."""
+        """What the Delta library needs to reach the lake now (temporary keys change); empty for a folder."""
         if not self.on_s3:
             return {}
-        options = {"conditional_put": "etag"}
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        if endpoint:
-            options["AWS_ENDPOINT_URL"] = endpoint
-            options["AWS_ALLOW_HTTP"] = str(endpoint.startswith("http://")).lower()
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-            if value := os.environ.get(name):
-                options[name] = value
-        options["AWS_REGION"] = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        at = s3.server()
+        options = {
+            "conditional_put": "etag",
+            "AWS_REGION": at.region,
+            "AWS_ACCESS_KEY_ID": at.key,
+            "AWS_SECRET_ACCESS_KEY": at.secret,
+        }
+        if at.token:
+            options["AWS_SESSION_TOKEN"] = at.token
+        if at.endpoint:
+            options["AWS_ALLOW_HTTP"] = str(not at.has_tls).lower()
+            options["AWS_ENDPOINT_URL"] = at.endpoint
+            if at.is_virtual_hosted:
+                options["AWS_ENDPOINT_URL"] = at.endpoint.replace("://", f"://{self.bucket}.", 1)
+                options["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = "true"
         return options
 
 

@@ -4,7 +4,6 @@ A file that no commit names is nothing: it is not read, and may lie there after 
 """
 
 import functools
-import os
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as fs
 
+from lake import s3
 from lake.layout import Lake
 
 COPIES_AT_ONCE = 8
@@ -21,13 +21,23 @@ COPIES_AT_ONCE = 8
 def sink(lake: Lake, path: str) -> pa.NativeFile:
     """A new file at `path` (below the root) to write to; folders are made."""
     if lake.on_s3:
-        return _s3(tuple(sorted(lake.storage_options().items()))).open_output_stream(_key(lake, path))
+        return _s3(s3.server()).open_output_stream(_key(lake, path))
     whole = Path(lake.root) / path
     try:
         return pa.OSFile(str(whole), "wb")
     except FileNotFoundError:
         whole.parent.mkdir(parents=True, exist_ok=True)
         return pa.OSFile(str(whole), "wb")
+
+
+def filesystem(lake: Lake) -> fs.FileSystem:
+    """The lake's storage as Arrow sees it; `key` gives the paths in it."""
+    return _s3(s3.server()) if lake.on_s3 else fs.LocalFileSystem()
+
+
+def key(lake: Lake, path: str) -> str:
+    """The path in `filesystem` of what lies at `path` below the root."""
+    return _key(lake, path) if lake.on_s3 else f"{lake.root}/{path}"
 
 
 def copy(lake: Lake, pairs: Iterable[tuple[str, str]]) -> None:
@@ -39,7 +49,7 @@ def copy(lake: Lake, pairs: Iterable[tuple[str, str]]) -> None:
 
 def _copy(lake: Lake, old: str, new: str) -> None:
     if lake.on_s3:
-        _s3(tuple(sorted(lake.storage_options().items()))).copy_file(_key(lake, old), _key(lake, new))
+        _s3(s3.server()).copy_file(_key(lake, old), _key(lake, new))
         return
     source, target = Path(lake.root) / old, Path(lake.root) / new
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,22 +62,19 @@ def _copy(lake: Lake, old: str, new: str) -> None:
 
 
 def _key(lake: Lake, path: str) -> str:
-    return f"{lake.bucket}/{lake.prefix}/{path}" if lake.prefix else f"{lake.bucket}/{path}"
+    return f"{lake.bucket}/{lake.key(path)}"
 
 
-@functools.cache
-def _s3(options: tuple[tuple[str, str], ...]) -> fs.S3FileSystem:
-    # Checksums that only AWS asks for are refused by other servers (411 Length Required).
-    os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-    given = dict(options)
-    endpoint = given.get("AWS_ENDPOINT_URL", "")
-    scheme, _, host = endpoint.partition("://")
+@functools.lru_cache(4)
+def _s3(at: s3.Server) -> fs.S3FileSystem:
     return fs.S3FileSystem(
-        access_key=given.get("AWS_ACCESS_KEY_ID"),
-        secret_key=given.get("AWS_SECRET_ACCESS_KEY"),
-        session_token=given.get("AWS_SESSION_TOKEN"),
-        region=given["AWS_REGION"],
-        endpoint_override=host.rstrip("/") or None,
-        scheme=scheme or "https",
+        access_key=at.key,
+        secret_key=at.secret,
+        session_token=at.token or None,
+        region=at.region,
+        endpoint_override=at.host or None,
+        scheme="https" if at.has_tls else "http",
+        force_virtual_addressing=at.is_virtual_hosted,
+        tls_ca_file_path=at.ca or None,
         allow_bucket_creation=False,
     )
