@@ -26,16 +26,16 @@ from ingestion.spec import Source, Table
 from lake import bulk, commit, read
 from lake.access import told
 from lake.duck import literal, quoted
-from lake.errors import PlatformError, SourceUnavailable, SpecError
+from lake.errors import Overtaken, PlatformError, SourceUnavailable, SpecError
 from lake.fold import fold
 from lake.gate import Gate
-from lake.intake import Kind, Load, Subject, Taken, after, take
+from lake.intake import Days, Kind, Load, Subject, Taken, after, take
 from lake.layout import Lake
 from lake.retype import widen
 
 LOG = logging.getLogger("watershed.load")
+TRIES = 5
 MEMORY = "1GB"  # beyond that DuckDB spills; a first load needs none of it
-Days = tuple[datetime.date, datetime.date]
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,16 @@ def redeclared(before: dict[str, Any], source: Source, table: Table) -> list[str
 
 
 def _load(lake: Lake, source: Source, table: Table, wanted: Days | None, allow_shrink: bool) -> Loaded:
+    """Load a window; again from the start, if a load of another one came in between and told of the same rows."""
+    for _ in range(TRIES):
+        try:
+            return _attempt(lake, source, table, wanted, allow_shrink)
+        except Overtaken:
+            LOG.info("%s.%s: a load of another window came in between; reading again", source.name, table.name)
+    return _attempt(lake, source, table, wanted, allow_shrink)
+
+
+def _attempt(lake: Lake, source: Source, table: Table, wanted: Days | None, allow_shrink: bool) -> Loaded:
     started = datetime.datetime.now(datetime.UTC)
     fold(lake, subject(source, table))  # what an earlier, killed run left waiting
     raw = commit.table(lake, subject(source, table).at("raw"))
@@ -185,7 +195,8 @@ def _load(lake: Lake, source: Source, table: Table, wanted: Days | None, allow_s
             raw = commit.table(lake, about.at("raw"))
         version = raw.version() if raw is not None else -1
         failures |= _stage(stack, parts, table, version)
-        load = Load(about, kind, words, after(started, before.get("loaded_at")), declared(source, table))
+        dated = after(started, before.get("loaded_at"))
+        load = Load(about, kind, words, dated, declared(source, table), wanted if kind == "days" else None)
         taken, sweep = _commit(lake, load, parts, table, entry, raw, before, allow_shrink)
     staged = [part.staged for part in parts if part.staged]
     loaded = Loaded(

@@ -15,6 +15,7 @@ import pyarrow as pa
 from lake import checksum, commit, days, intake
 from lake.access import told
 from lake.duck import literal
+from lake.errors import Busy
 from lake.intake import Load, Taken
 from lake.layout import Lake
 from lake.parquet import Writer
@@ -50,7 +51,7 @@ def write(
 ) -> Taken:
     """Write staged rows, which DuckDB sees as `staged`, and commit them to raw; there must be no table yet.
 
-    Raises Busy if another process has made one since.
+    Raises Busy if another process has made one since: Overtaken, if that was a load of other days.
     """
     subject = load.subject
     constants = {
@@ -67,7 +68,10 @@ def write(
             _by_day(writer, files, subject.partition)
         whole = pa.schema([*schema, *(pa.field(name, value.type) for name, value in constants.items())])
         state = intake.state(load, cursor, _sum(connection, files, schema)) | {commit.BULK: True}
-        rows = commit.add(lake, address, whole, writer.written, state, base=None, by_day=True).rows
+        try:
+            rows = commit.add(lake, address, whole, writer.written, state, base=None, by_day=True).rows
+        except Busy as busy:
+            raise intake.overtaken(load, commit.table(lake, address), -1, busy) from None
     return Taken(rows_read=rows, inserted=rows)
 
 

@@ -2,37 +2,44 @@
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import random
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
+    PostCommitHookProperties,
     Schema,
     TableFeatures,
     Transaction,
-    WriterProperties,
-    write_deltalake,
 )
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from lake.access import explained
-from lake.errors import Busy, PlatformError
+from lake import access
+from lake.errors import Busy, PermanentError, PlatformError
 from lake.layout import DAY_COLUMNS, Address, Lake
 from lake.lock import sole_writer
-from lake.parquet import Written, bound, now_ms, partition_values
+from lake.parquet import Writer, Written, bound, now_ms, partition_values
+from lake.probe import traits
 
 STATE = "watershed"
+TRIES = 12
+ATTEMPT = "watershed.attempt"  # tells a commit of one's own, whose answer was lost, from another's
+DAY = "_day"
 UNTOLD = (Decimal, bytes, dict, list)  # bounds that JSON does not have; Delta's own writer tells some
 BULK = "bulk"  # the state of a load whose files processed may take over
 CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
-# zstd 3: level 9 costs 2-3x the CPU for 1 % (measured on 2 M orders).
-WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=1_000_000)
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -51,14 +58,14 @@ def table(lake: Lake, address: Address) -> DeltaTable | None:
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        raise explained(lake, error) from None
+        raise access.explained(lake, error) from None
 
 
 def state(delta: DeltaTable | None) -> dict[str, Any]:
     """The state stored by the last of the platform's own commits to a table; empty if there was none."""
     if delta is None:
         return {}
-    for entry in delta.history(50):
+    for entry in entries(delta, delta.version() - 50):
         if STATE in entry:
             return dict(json.loads(entry[STATE]))
     return {}
@@ -66,8 +73,20 @@ def state(delta: DeltaTable | None) -> dict[str, Any]:
 
 def states(delta: DeltaTable, since: int) -> list[dict[str, Any]]:
     """The states of all own commits with a version above `since`, oldest first."""
-    entries = [entry for entry in delta.history(max(1, delta.version() - since)) if entry["version"] > since]
-    return [json.loads(entry[STATE]) for entry in reversed(entries) if STATE in entry]
+    return [json.loads(entry[STATE]) for entry in reversed(entries(delta, since)) if STATE in entry]
+
+
+def entries(delta: DeltaTable, since: int) -> list[dict[str, Any]]:
+    """What the log says of each commit after version `since`, up to the version that `delta` is; newest first."""
+    wanted = delta.version() - max(since, -1)
+    limit = max(1, wanted)
+    while True:
+        # The newest of the table, not of `delta`: others may have committed since.
+        known = delta.history(limit)
+        found = [entry for entry in known if since < entry["version"] <= delta.version()]
+        if len(found) >= wanted or len(known) < limit:
+            return found
+        limit += wanted - len(found)
 
 
 def append(
@@ -78,13 +97,15 @@ def append(
     *,
     base: DeltaTable | None,
     by_day: bool = True,
+    told: Collection[str] = (),
 ) -> Committed:
-    """Add rows and `state` in one commit.
+    """Add rows and `state` in one commit; `by_day`: the rows come sorted by the date column `_day`, their partition.
 
     `base` is the version that was read to compute `rows`, None if there was no table; if another process has committed
-    since, Busy is raised.
+    since, Busy is raised. The bounds of the columns `told` go into the log.
     """
-    return _write(lake, address, rows, state, base, by_day=by_day, mode="append")
+    schema, files = _write(lake, address, rows, told, by_day=by_day)
+    return add(lake, address, schema, files, state, base=base, by_day=by_day)
 
 
 def replace(
@@ -96,14 +117,24 @@ def replace(
     base: DeltaTable | None,
     days: Iterable[datetime.date] | None = None,
     retype: bool = False,
+    told: Collection[str] = (),
 ) -> Committed:
-    """Replace the given days (or all rows) and set `state` in one commit; `retype`: the columns become those of `rows`.
+    """Replace the given UTC days (or all rows) and set `state` in one commit; doing it twice leaves what once leaves.
 
-    `base` is the version that was read to compute `rows`; if another process has committed since, Busy is raised.
+    Of a table with days the rows come sorted by the date column `_day`, their partition. `retype`: all rows are
+    replaced, and the columns become those of `rows`. `base` and `told` as for `append`; Busy is raised likewise.
     """
-    condition = None if days is None else days_predicate(days)
-    mode: Literal["overwrite", "retype"] = "retype" if retype else "overwrite"
-    return _write(lake, address, rows, state, base, by_day=days is not None, mode=mode, predicate=condition)
+    by_day = DAY in rows.schema.names
+    wanted = None if days is None else set(days)
+    schema, files = _write(lake, address, rows, told, by_day=by_day)
+    if wanted is not None and not {one.day for one in files} <= wanted:
+        outside = ", ".join(sorted(str(one.day) for one in files if one.day not in wanted)[:3])
+        mend = "give only rows of the days that are replaced"
+        raise PermanentError(f"lake table {address}", f"rows of {outside} lie outside of the replaced days", mend)
+    if retype and base is not None:
+        return _add(lake, address, schema, files, state, base, by_day=by_day, retype=True)
+    removed = [] if base is None else removals(base, wanted)
+    return add(lake, address, schema, files, state, base=base, by_day=by_day, removed=removed)
 
 
 def add(
@@ -119,38 +150,67 @@ def add(
 ) -> Committed:
     """Commit files that are written already (and take others out) with `state`, at once.
 
-    `schema` is that of the rows, without the partition columns. `base` as for `append`; Busy is raised likewise.
+    `schema` is that of the rows, without the partition columns. `base` as for `append`; Busy is raised likewise. A
+    commit that was made, but whose answer was lost on the way, counts as made.
     """
+    return _add(lake, address, schema, files, state, base, by_day=by_day, removed=removed)
+
+
+def _add(
+    lake: Lake,
+    address: Address,
+    schema: pa.Schema,
+    files: Iterable[Written],
+    state: Mapping[str, Any],
+    base: DeltaTable | None,
+    *,
+    by_day: bool,
+    removed: Iterable[RemoveAction] = (),
+    retype: bool = False,
+) -> Committed:
     partition_by = list(DAY_COLUMNS) if by_day else []
     whole = pa.schema([*schema, *(pa.field(name, pa.string()) for name in partition_by)])
     delta_schema = Schema.from_arrow(whole)
-    now, written = now_ms(), list(files)
+    now, written, attempt = now_ms(), list(files), secrets.token_hex(8)
     adds = [AddAction(one.path, one.bytes, partition_values(one.day), now, True, one.stats) for one in written]
-    with _committing(lake, address, base):
-        if base is None:
-            create_table_with_add_actions(
-                lake.uri(address),
-                delta_schema,
-                adds,
-                mode="error",
-                partition_by=partition_by,
-                storage_options=lake.storage_options(),
-                configuration=CONFIGURATION,
-                commit_properties=_properties(state, base),
-            )
-        else:
-            properties = _properties(state, base)
-            _add_columns(base, delta_schema)
-            base.create_write_transaction(
-                [*adds, *removed],
-                mode="append",
-                schema=delta_schema,
-                partition_by=partition_by,
-                commit_properties=properties,
-            )
-            base.update_incremental()
+    rows = sum(one.rows for one in written)
+    try:
+        with _committing(lake, address, base):
+            if base is None:
+                create_table_with_add_actions(
+                    lake.uri(address),
+                    delta_schema,
+                    adds,
+                    mode="error",
+                    partition_by=partition_by,
+                    storage_options=lake.storage_options(),
+                    configuration=CONFIGURATION,
+                    commit_properties=_properties(state, base, attempt),
+                    post_commithook_properties=_afterwards(lake),
+                )
+            else:
+                taken_out = list(removed)
+                properties = _properties(state, base, attempt, alone=retype or bool(taken_out))
+                version = base.version()
+                _alter(base, delta_schema, retype=retype)
+                if base.version() != version and not _paths(taken_out) <= _paths(removals(base)):
+                    raise CommitFailedError  # a compaction came in before the new columns
+                base.create_write_transaction(
+                    [*adds, *taken_out],
+                    mode="overwrite" if retype else "append",
+                    schema=delta_schema,
+                    partition_by=partition_by,
+                    commit_properties=properties,
+                    post_commithook_properties=_afterwards(lake),
+                )
+                base.update_incremental()
+    except Busy:
+        version = _made(lake, address, base, attempt)
+        if version is None:
+            raise
+        return Committed(version, rows, len(written))
     delta = base or DeltaTable(lake.uri(address), storage_options=lake.storage_options())
-    return Committed(delta.version(), sum(one.rows for one in written), len(written))
+    return Committed(delta.version(), rows, len(written))
 
 
 def files(delta: DeltaTable) -> list[Written]:
@@ -191,6 +251,19 @@ def removals(delta: DeltaTable, days: Iterable[datetime.date] | None = None) -> 
     ]
 
 
+def persistently(act: Callable[[], Result]) -> Result:
+    """Do it again, from the start, as long as another process commits in between; raises Busy after a minute of that.
+
+    For work that rests on nothing but what the lake holds when it begins.
+    """
+    for attempt in range(TRIES):
+        try:
+            return act()
+        except Busy:
+            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 5.0)))  # noqa: S311 - not a secret
+    return act()
+
+
 def days_predicate(days: Iterable[datetime.date]) -> str:
     """The condition on year, month and day that selects these UTC days; false for none."""
     # One term a month: a term a day would nest deep enough to overflow the parser on a long backfill.
@@ -206,63 +279,57 @@ def days_predicate(days: Iterable[datetime.date]) -> str:
 
 
 def _write(
-    lake: Lake,
-    address: Address,
-    rows: pa.RecordBatchReader,
-    state: Mapping[str, Any],
-    base: DeltaTable | None,
-    *,
-    by_day: bool,
-    mode: Literal["append", "overwrite", "retype"],
-    predicate: str | None = None,
-) -> Committed:
-    properties = _properties(state, base)
-    with _committing(lake, address, base):
-        if base is None:
-            write_deltalake(
-                lake.uri(address),
-                rows,
-                mode="error",
-                partition_by=list(DAY_COLUMNS) if by_day else None,
-                storage_options=lake.storage_options(),
-                writer_properties=WRITER,
-                commit_properties=properties,
-                configuration=CONFIGURATION,
-            )
-        elif mode == "append":
-            write_deltalake(
-                base, rows, mode="append", schema_mode="merge", writer_properties=WRITER, commit_properties=properties
-            )
+    lake: Lake, address: Address, rows: pa.RecordBatchReader, told: Collection[str], *, by_day: bool
+) -> tuple[pa.Schema, list[Written]]:
+    """Write the files of a commit; answers the schema without the day, and what was written."""
+    writer = Writer(lake, address, secrets.token_hex(8), told)
+    with access.told(lake):
+        if by_day:
+            writer.sorted_by(DAY, rows)
         else:
-            write_deltalake(
-                base,
-                rows,
-                mode="overwrite",
-                schema_mode="overwrite" if mode == "retype" else "merge",
-                predicate=predicate,
-                writer_properties=WRITER,
-                commit_properties=properties,
-            )
-    # A given table has moved on to the new version by itself.
-    return _committed(base or DeltaTable(lake.uri(address), storage_options=lake.storage_options()))
+            writer.rows_of(None, (pa.Table.from_batches([batch]) for batch in rows))
+    return pa.schema([entry for entry in rows.schema if entry.name != DAY]), writer.written
 
 
-def _properties(state: Mapping[str, Any], base: DeltaTable | None) -> CommitProperties:
+def _properties(
+    state: Mapping[str, Any], base: DeltaTable | None, attempt: str, *, alone: bool = False
+) -> CommitProperties:
     turn = (base.version() + 1) if base is not None else 0
     return CommitProperties(
-        custom_metadata={STATE: json.dumps(state)},
+        custom_metadata={STATE: json.dumps(state), ATTEMPT: attempt},
         app_transactions=[Transaction(STATE, turn)],  # two writers on one base: the second one's commit fails
-        max_commit_retries=0 if base is None else 15,
+        # What takes files out is made of `base` or not at all: Delta does not notice (tried with 1.6.6) if a compaction
+        # has put the rows of those files into others meanwhile, and they would be there twice.
+        max_commit_retries=0 if base is None or alone else 15,
     )
 
 
-def _add_columns(base: DeltaTable, schema: Schema) -> None:
+def _afterwards(lake: Lake) -> PostCommitHookProperties:
+    # A checkpoint is read by ranges; where these are not served, it would close the table to its readers.
+    return PostCommitHookProperties(create_checkpoint=traits(lake).has_ranges)
+
+
+def _paths(removed: Iterable[RemoveAction]) -> set[str]:
+    return {one.path for one in removed}
+
+
+def _made(lake: Lake, address: Address, base: DeltaTable | None, attempt: str) -> int | None:
+    """The version that this very attempt has made, though its maker was told otherwise; None if it has not."""
+    delta = table(lake, address)
+    if delta is None:
+        return None
+    since = -1 if base is None else base.version()
+    made = [int(entry["version"]) for entry in entries(delta, since) if entry.get(ATTEMPT) == attempt]
+    return made[0] if made else None
+
+
+def _alter(base: DeltaTable, schema: Schema, *, retype: bool) -> None:
     """Columns that the table does not have yet, in a commit of their own: they are NULL until rows bring them."""
-    known = {field.name for field in base.schema().fields}
-    new = [field for field in schema.fields if field.name not in known]
-    if new:
-        if any("timestamp_ntz" in field.to_json() for field in new):
-            base.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
+    known = {field.name: field for field in base.schema().fields}
+    new = [field for field in schema.fields if field.name not in known or (retype and known[field.name] != field)]
+    if any("timestamp_ntz" in field.to_json() for field in new):
+        base.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
+    if new and not retype:
         base.alter.add_columns(new)
 
 
@@ -270,9 +337,11 @@ def _add_columns(base: DeltaTable, schema: Schema) -> None:
 def _committing(lake: Lake, address: Address, base: DeltaTable | None) -> Iterator[None]:
     """Commit on top of `base` as the only one; raises Busy if somebody has committed since, else what is wrong."""
     try:
-        with sole_writer(lake, address) as is_locked:
-            if is_locked and _version(lake, address) != (-1 if base is None else base.version()):
-                raise CommitFailedError
+        with sole_writer(lake, address) as check:
+            if check is not None:
+                if _version(lake, address) != (-1 if base is None else base.version()):
+                    raise CommitFailedError
+                check()
             yield
     except CommitFailedError:
         mend = "wait for the other run to end and run again; nothing is harmed"
@@ -282,15 +351,9 @@ def _committing(lake: Lake, address: Address, base: DeltaTable | None) -> Iterat
     except Exception as error:  # the library raises plain Exceptions too, e.g. for a type that Delta does not have
         if "already exists" in str(error):
             raise Busy(f"lake table {address}", "another process created it at the same time", "run again") from None
-        raise explained(lake, error) from None
+        raise access.explained(lake, error) from None
 
 
 def _version(lake: Lake, address: Address) -> int:
     found = table(lake, address)
     return -1 if found is None else found.version()
-
-
-def _committed(delta: DeltaTable) -> Committed:
-    metrics = delta.history(1)[0].get("operationMetrics", {})
-    rows, files = metrics.get("num_added_rows", 0), metrics.get("num_added_files", 0)
-    return Committed(delta.version(), int(rows), int(files))

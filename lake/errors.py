@@ -11,6 +11,7 @@
         ├── ContractBroken
         ├── AccessDenied
         ├── Busy
+        │   └── Overtaken    done again by itself
         └── BuildFailed
 
 A message never holds a secret: build it from names, and pass text that came from a driver through `redact`.
@@ -66,6 +67,10 @@ class AccessDenied(PermanentError):
 
 class Busy(PermanentError):
     """Another process holds what this one needs."""
+
+
+class Overtaken(Busy):
+    """Another process has committed work of another kind; the same work done again from the start will do."""
 
 
 class BuildFailed(PermanentError):

@@ -35,7 +35,19 @@ class Folded:
 
 
 def fold(lake: Lake, subject: Subject) -> Folded:
-    """Bring processed up to raw. Does nothing if no load is waiting; killed anywhere, the next call does it all."""
+    """Bring processed up to raw. Does nothing if no load is waiting; killed anywhere, the next call does it all.
+
+    Where another process folds at the same time, the one that came second looks again what is left to do.
+    """
+    return commit.persistently(lambda: _fold(lake, subject))
+
+
+def fold_history(lake: Lake, subject: Subject) -> Folded:
+    """Bring `<table>_history` up to raw: every observed version of every key, appended once."""
+    return commit.persistently(lambda: _fold_history(lake, subject))
+
+
+def _fold(lake: Lake, subject: Subject) -> Folded:
     address = subject.at("processed")
     base = commit.table(lake, address)
     before = commit.state(base)
@@ -63,8 +75,7 @@ def fold(lake: Lake, subject: Subject) -> Folded:
     return Folded(len(waiting), done.rows, days)
 
 
-def fold_history(lake: Lake, subject: Subject) -> Folded:
-    """Bring `<table>_history` up to raw: every observed version of every key, appended once."""
+def _fold_history(lake: Lake, subject: Subject) -> Folded:
     address = Address("processed", subject.source, f"{subject.table}_history")
     base = commit.table(lake, address)
     waiting, state = _waiting(lake, subject, commit.state(base))
@@ -81,7 +92,7 @@ def fold_history(lake: Lake, subject: Subject) -> Folded:
             query += f" AND NOT EXISTS ({known})"
         query += f" QUALIFY row_number() OVER (PARTITION BY {', '.join(names)}, _op = 'd' ORDER BY _loaded_at) = 1"
         rows = connection.execute(query).to_arrow_reader(100_000)
-        done = commit.append(lake, address, rows, state, base=base, by_day=False)
+        done = commit.append(lake, address, rows, state, base=base, by_day=False, told=subject.told)
     return Folded(len(waiting), done.rows)
 
 

@@ -7,8 +7,10 @@ in one commit. Reading the same window again therefore appends nothing.
 
 import datetime
 import hashlib
-from collections.abc import Container, Iterable
+import json
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import duckdb
@@ -17,11 +19,13 @@ from deltalake import DeltaTable
 
 from lake import checksum, commit, gate, quarantine, read
 from lake.duck import literal, quoted
-from lake.errors import TruncatedLoad
+from lake.errors import Busy, Overtaken, TruncatedLoad
 from lake.layout import Address, Lake
 from lake.parquet import Writer
 
+Days = tuple[datetime.date, datetime.date]
 Kind = Literal["changes", "days", "full", "replay"]
+NEUTRAL = ("ADD COLUMN", "ADD FEATURE", "SET TBLPROPERTIES", "OPTIMIZE", "VACUUM START", "VACUUM END")  # rows stay
 SHRINK_LIMIT = 0.2
 BATCH_ROWS = 50_000
 SHRINK_FLOOR = 20  # below this many rows a fifth is noise
@@ -54,13 +58,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class Load:
-    """One reading of a window; its id follows from source, table and window."""
+    """One reading of a window; its id follows from source, table and window.
+
+    `days` are the first and last UTC day of a load of kind `days`.
+    """
 
     subject: Subject
     kind: Kind
     window: str
     loaded_at: datetime.datetime
     declared: str = ""
+    days: Days | None = None
 
     @property
     def id(self) -> str:
@@ -159,8 +167,35 @@ def state(load: Load, cursor: str | None, total: checksum.Sum) -> dict[str, Any]
         "loaded_at": load.loaded_at.isoformat(),
         "cursor": cursor,
         "declared": load.declared or None,
+        "days": [day.isoformat() for day in load.days] if load.days else None,
         **total.state(),
     }
+
+
+def overtaken(load: Load, raw: DeltaTable | None, since: int, busy: Busy) -> Busy:
+    """What to raise for a load that lost to the commits after version `since` of raw: another window's do no harm."""
+    if raw is None or any(map(partial(_is_of_same_window, load), _commits(raw, since))):
+        return busy
+    return Overtaken(busy.where, busy.what, busy.mend)
+
+
+def _commits(raw: DeltaTable, since: int) -> list[dict[str, Any]]:
+    """The states that all commits after version `since` have left; of a foreign one, an empty one."""
+    told = [
+        entry for entry in commit.entries(raw, since) if entry.get("operation") not in NEUTRAL or commit.STATE in entry
+    ]
+    return [json.loads(entry.get(commit.STATE, "{}")) for entry in told]
+
+
+def _is_of_same_window(load: Load, other: Mapping[str, Any]) -> bool:
+    """Whether a load may tell of the same rows as one that was committed meanwhile."""
+    kinds = {load.kind, other.get("kind")}
+    if kinds == {"changes", "days"}:
+        return False
+    if kinds != {"days"} or load.days is None or not other.get("days"):
+        return True
+    first, last = map(datetime.date.fromisoformat, other["days"])
+    return load.days[0] <= last and first <= load.days[1]
 
 
 def admit(
@@ -201,16 +236,7 @@ def _append(
 ) -> None:
     address = load.subject.at("raw")
     before = commit.state(base)
-    after: dict[str, Any] = dict(before) if load.kind == "replay" else {}
-    after |= {
-        "load_id": load.id,
-        "kind": load.kind,
-        "window": load.window,
-        "loaded_at": load.loaded_at.isoformat(),
-        "declared": load.declared or before.get("declared"),
-        **total.state(),
-    }
-    after["cursor"] = before.get("cursor") if load.kind in ("days", "replay") else cursor
+    after = _state_after(before, load, cursor, total)
     told = ("cursor", "declared")
     if not any(total.rows.values()) and before and all(after[name] == before.get(name) for name in told):
         return
@@ -222,7 +248,40 @@ def _append(
     # Not Delta's own writer: of 2 M rows of 180 bytes it held 0.5 GB at a time.
     writer = Writer(lake, address, load.id, load.subject.told, partition=day.date())
     writer.rows_of(None, (pa.Table.from_batches([batch]) for batch in rows))
-    commit.add(lake, address, rows.schema, writer.written, after, base=base, by_day=True)
+    while True:
+        try:
+            commit.add(lake, address, rows.schema, writer.written, after, base=base, by_day=True)
+            return
+        except Busy as busy:
+            now = None if base is None else commit.table(lake, address)
+            if base is None or now is None or now.version() == base.version():
+                raise overtaken(load, commit.table(lake, address), -1, busy) from None
+            if not _are_others(connection, lake, load, now, base.version()):
+                raise overtaken(load, now, base.version(), busy) from None
+            base, after = now, _state_after(commit.state(now), load, cursor, total)
+
+
+def _state_after(before: Mapping[str, Any], load: Load, cursor: str | None, total: checksum.Sum) -> dict[str, Any]:
+    """The state that a load leaves on top of `before`: that of other days or of quarantine keeps the cursor."""
+    entry = state(load, before.get("cursor") if load.kind in ("days", "replay") else cursor, total)
+    entry["declared"] = entry["declared"] or before.get("declared")
+    newest = [entry["loaded_at"], *([before["loaded_at"]] if before.get("loaded_at") else [])]
+    entry["loaded_at"] = max(newest, key=datetime.datetime.fromisoformat)  # the next load is dated after all of them
+    return {**before, **entry} if load.kind == "replay" else entry
+
+
+def _are_others(connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, raw: DeltaTable, since: int) -> bool:
+    """Whether the commits after version `since` are loads of other windows that brought none of our keys."""
+    commits = _commits(raw, since)
+    if any(map(partial(_is_of_same_window, load), commits)):
+        return False
+    loads = ", ".join(literal(entry["load_id"]) for entry in commits)
+    if not loads:
+        return True
+    relation = read.relation(lake, load.subject.at("raw"))
+    query = f"""SELECT 1 FROM changed AS c SEMI JOIN (SELECT * FROM {relation} WHERE _load_id IN ({loads})) AS r
+        ON {_match(load.subject, "c", "r")} LIMIT 1"""
+    return connection.execute(query).fetchone() is None
 
 
 def _keep_changed(connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, known: Container[str]) -> None:

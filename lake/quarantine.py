@@ -18,6 +18,7 @@ from lake import commit, kinds, read
 from lake.access import told
 from lake.duck import literal, quoted
 from lake.gate import MISFIT, Gate, misfits
+from lake.layout import DAY_COLUMNS
 
 if TYPE_CHECKING:
     from lake.intake import Load, Subject
@@ -41,8 +42,19 @@ def record(
     A table that is read whole meets the same faults each time. Without `rows`, only single values are recorded.
     """
     with_rows = rows and _any(connection, "faulty_rows")
-    if not with_rows and not _any(connection, "faulty_values"):
-        return
+    if with_rows or _any(connection, "faulty_values"):
+        commit.persistently(lambda: _record(connection, lake, load, relation, number, entry, with_rows))
+
+
+def _record(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    load: Load,
+    relation: str,
+    number: str,
+    entry: Gate,
+    with_rows: bool,
+) -> None:
     address = load.subject.at("quarantine")
     base = commit.table(lake, address)
     known = read.columns(base)
@@ -61,7 +73,7 @@ def record(
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE new_aside AS
             SELECT s.*, TIMESTAMPTZ {literal(day.isoformat())} AS _loaded_at, {literal(load.id)} AS _load_id,
-            '{day:%Y}' AS year, '{day:%m}' AS month, '{day:%d}' AS day FROM set_aside AS s WHERE {new}"""
+            DATE '{day:%Y-%m-%d}' AS _day FROM set_aside AS s WHERE {new}"""
     )
     if _any(connection, "new_aside"):
         found = connection.execute("SELECT * FROM new_aside").to_arrow_reader(100_000)
@@ -129,14 +141,22 @@ def remove(
     connection: duckdb.DuckDBPyConnection, lake: Lake, address: Address, which: str, state: dict[str, Any]
 ) -> None:
     """Take out the rows that the temporary table `which` holds, in one commit; old versions keep them."""
+    commit.persistently(lambda: _remove(connection, lake, address, which, state))
+
+
+def _remove(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, address: Address, which: str, state: dict[str, Any]
+) -> None:
     base = commit.table(lake, address)
     days = [day for (day,) in connection.execute(f"SELECT DISTINCT _loaded_at::DATE FROM {which}").fetchall()]
     if base is None or not days:
         return
     same = " AND ".join(f"q.{quoted(name)} IS NOT DISTINCT FROM d.{quoted(name)}" for name in read.columns(base))
     rows = connection.execute(
-        f"""SELECT q.* FROM {read.relation(lake, address)} AS q
-            WHERE ({commit.days_predicate(days)}) AND NOT EXISTS (SELECT 1 FROM {which} AS d WHERE {same})"""
+        f"""SELECT q.* EXCLUDE ({", ".join(DAY_COLUMNS)}), q._loaded_at::DATE AS _day
+            FROM {read.relation(lake, address)} AS q
+            WHERE ({commit.days_predicate(days)}) AND NOT EXISTS (SELECT 1 FROM {which} AS d WHERE {same})
+            ORDER BY _day"""
     )
     commit.replace(lake, address, rows.to_arrow_reader(100_000), state, base=base, days=days)
 

@@ -9,7 +9,7 @@ from lake import checksum, commit, kinds, read
 from lake.access import told
 from lake.duck import quoted
 from lake.intake import Subject
-from lake.layout import Address, Lake
+from lake.layout import DAY_COLUMNS, Address, Lake
 
 OF_ONE_LOAD = ("load_id", "rows", "checksum", "recorded")
 
@@ -23,11 +23,13 @@ def widen(lake: Lake, subject: Subject, widened: Mapping[str, pa.DataType]) -> b
     if not widened:
         return False
     history = Address("processed", subject.source, f"{subject.table}_history")
-    changed = [_widen(lake, address, widened) for address in (subject.at("processed"), history, subject.at("raw"))]
+    changed = [
+        _widen(lake, subject, address, widened) for address in (subject.at("processed"), history, subject.at("raw"))
+    ]
     return any(changed)
 
 
-def _widen(lake: Lake, address: Address, widened: Mapping[str, pa.DataType]) -> bool:
+def _widen(lake: Lake, subject: Subject, address: Address, widened: Mapping[str, pa.DataType]) -> bool:
     base = commit.table(lake, address)
     if base is None:
         return False
@@ -45,8 +47,12 @@ def _widen(lake: Lake, address: Address, widened: Mapping[str, pa.DataType]) -> 
         relation = f"(SELECT * REPLACE ({', '.join(casts)}) FROM {read.relation(lake, address)})"
         if address.zone == "raw":
             state["recorded"] = _sums(connection, relation)
-        rows = connection.execute(f"SELECT * FROM {relation}").to_arrow_reader(100_000)
-        commit.replace(lake, address, rows, state, base=base, retype=True)
+        query = f"SELECT * FROM {relation}"
+        if base.metadata().partition_columns:
+            day = f"make_date({', '.join(f'{name}::INTEGER' for name in DAY_COLUMNS)}) AS _day"
+            query = f"SELECT * EXCLUDE ({', '.join(DAY_COLUMNS)}), {day} FROM {relation} ORDER BY _day"
+        rows = connection.execute(query).to_arrow_reader(10_000)
+        commit.replace(lake, address, rows, state, base=base, retype=True, told=subject.told)
     return True
 
 

@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import SimpleNamespace
 
 import psycopg
@@ -132,21 +133,25 @@ def test_an_old_reading_does_not_overtake_a_newer_one(trial: Trial, monkeypatch:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_of_two_folds_one_commits(trial: Trial, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+def test_of_two_folds_one_commits_and_the_other_finds_nothing_left(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
     trial.orders(5)
     if known:
         trial.run()
         trial.sql("update orders set amount = 50, updated_at = clock_timestamp()")
     trial.load()
+    version = trial.version()
     _in_between(monkeypatch, folding, "_rewritten" if known else "_taken_over", trial.fold)
-    with pytest.raises(Busy, match="lake table processed/trial/orders"):
-        trial.fold()
-    trial.assert_same()
     assert trial.fold().loads == 0
+    assert trial.version() == version + 1
+    trial.assert_same()
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_of_two_folds_of_a_history_one_commits(trial: Trial, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+def test_of_two_folds_of_a_history_one_commits_and_the_other_finds_nothing_left(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
     trial.declare(history=True, partition=None)
     trial.orders(5)
     if known:
@@ -155,9 +160,137 @@ def test_of_two_folds_of_a_history_one_commits(trial: Trial, monkeypatch: pytest
     trial.load()
     about = load.subject(trial.source, trial.table)
     _in_between(monkeypatch, commit, "append", lambda: folding.fold_history(trial.lake, about))
-    with pytest.raises(Busy, match="orders_history"):
-        folding.fold_history(trial.lake, about)
+    assert folding.fold_history(trial.lake, about).loads == 0
     assert len(trial.rows(suffix="_history")) == (10 if known else 5)
+
+
+def _changed(trial: Trial) -> None:
+    """Two days of orders in the lake; then on each a row changes, one is new and one is gone, past the cursor."""
+    trial.orders(20, day="2026-01-05")
+    trial.orders(20, day="2026-01-06", first=21)
+    trial.run()
+    trial.sql("update orders set amount = 50 where order_id in (1, 21)")
+    for day, number in (("2026-01-05", 100), ("2026-01-06", 200)):
+        trial.order(number, day=day, updated_at="2026-01-01")
+    trial.sql("delete from orders where order_id in (2, 22)")
+
+
+def test_two_loads_of_different_days_at_once_both_succeed(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    _changed(trial)
+    version = trial.version("raw")
+    _in_between(monkeypatch, load, "take", lambda: trial.reload("2026-01-06"))
+    taken = trial.reload("2026-01-05").taken
+    assert (taken.inserted, taken.updated, taken.deleted) == (1, 1, 1)
+    assert trial.version("raw") == version + 2
+    trial.assert_same()
+    assert trial.run().taken.rows_read == 0
+
+
+def test_days_and_changes_at_once_both_succeed_and_the_cursor_is_kept(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _changed(trial)
+    trial.orders(3, day="2026-01-07", first=300)
+    _in_between(monkeypatch, load, "take", lambda: trial.run())
+    assert trial.reload("2026-01-05").taken.inserted == 1
+    assert trial.run().taken.rows_read == 0
+    trial.reload("2026-01-06")
+    trial.assert_same()
+
+
+def test_of_two_loads_of_overlapping_days_one_commits(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    _changed(trial)
+    version = trial.version("raw")
+    both = (date(2026, 1, 5), date(2026, 1, 6))
+    _in_between(monkeypatch, load, "take", lambda: load.days(trial.lake, trial.source, trial.table, *both))
+    with pytest.raises(Busy, match="another process committed at the same time"):
+        trial.reload("2026-01-06")
+    assert trial.version("raw") == version + 1
+    trial.fold()
+    trial.assert_same()
+
+
+@on_folder
+def test_a_load_of_other_days_that_tells_of_the_same_row_is_taken_into_account(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _changed(trial)
+
+    def moves() -> None:
+        trial.sql("update orders set ordered_at = '2026-01-06 12:00Z', amount = 70 where order_id = 1")
+        trial.reload("2026-01-06")
+
+    _in_between(monkeypatch, load, "take", moves)
+    trial.reload("2026-01-05")
+    trial.assert_same()
+
+
+@on_folder
+@pytest.mark.parametrize("day", ["2026-01-06", "2026-01-05"], ids=["other", "same"])
+def test_of_two_first_loads_of_days_both_commit_if_the_days_differ(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, day: str
+) -> None:
+    trial.orders(20, day="2026-01-05")
+    trial.orders(20, day="2026-01-06", first=21)
+    _in_between(monkeypatch, load.bulk, "write", lambda: trial.reload(day))
+    if day == "2026-01-05":
+        with pytest.raises(Busy):
+            trial.reload("2026-01-05")
+    else:
+        trial.reload("2026-01-05")
+        trial.assert_same()
+
+
+def _backfill(trial: Trial, days: list[str], outcomes: list[object]) -> None:
+    with psycopg.connect(trial.connection.info.dsn, password=trial.connection.info.password) as connection:
+        mine = Trial(connection, trial.lake, dict(trial.declared))
+        try:
+            for day in days:
+                outcomes.append(mine.reload(day))
+        except Exception as error:
+            outcomes.append(error)
+
+
+def test_loads_of_many_days_in_many_threads_all_succeed(trial: Trial) -> None:
+    for number in range(12):
+        trial.orders(5, day=f"2026-01-{number + 1:02}", first=10 * number)
+    trial.run()
+    trial.sql("update orders set amount = amount + 1 where order_id % 2 = 0")
+    outcomes: list[object] = []
+    days = [[f"2026-01-{number + 1:02}" for number in range(first, 12, 3)] for first in range(3)]
+    threads = [threading.Thread(target=_backfill, args=(trial, mine, outcomes)) for mine in days]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [error for error in outcomes if isinstance(error, Exception)] == []
+    assert len(outcomes) == 12
+    trial.assert_same()
+
+
+@on_folder
+@pytest.mark.parametrize("known", [False, True])
+def test_a_commit_that_was_made_though_the_store_said_no_counts_as_made(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    trial.orders(5)
+    if known:
+        trial.run()
+        trial.orders(5, first=6)
+    name = "_committing"
+    real = getattr(commit, name)
+
+    @contextmanager
+    def lost(*given: object) -> Iterator[None]:
+        with real(*given):
+            yield
+        raise Busy("lake table raw/trial/orders", "another process committed at the same time", "run again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, name, lost)
+        assert trial.run().taken.inserted == 5
+    trial.assert_same()
+    assert len(trial.rows("order_id", "raw")) == (10 if known else 5)
 
 
 def test_many_loads_at_once_leave_each_row_once(trial: Trial) -> None:

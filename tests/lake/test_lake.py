@@ -25,8 +25,8 @@ ORDERS = Address("processed", "shop", "orders")
 
 
 def _rows(*numbers: int, day: str = "05") -> pa.RecordBatchReader:
-    whole = {"order_id": list(numbers), "year": ["2026"] * len(numbers), "month": ["01"] * len(numbers)}
-    return pa.table(whole | {"day": [day] * len(numbers)}).to_reader()
+    days = [datetime.date(2026, 1, int(day))] * len(numbers)
+    return pa.table({"order_id": list(numbers), "_day": days}).to_reader()
 
 
 def _numbers(lake: Lake) -> list[int]:
@@ -131,8 +131,8 @@ def test_the_state_is_that_of_the_last_own_commit(lake: Lake) -> None:
 def test_rows_that_fail_on_their_way_commit_nothing(lake: Lake) -> None:
     commit.append(lake, ORDERS, _rows(1), {}, base=None)
     broken = duckdb.connect().execute(
-        "SELECT CASE WHEN i = 150000 THEN error('lost on the way') ELSE i END::BIGINT AS order_id, '2026' AS year, "
-        "'01' AS month, '05' AS day FROM range(200000) t(i)"
+        "SELECT CASE WHEN i = 150000 THEN error('lost on the way') ELSE i END::BIGINT AS order_id, "
+        "DATE '2026-01-05' AS _day FROM range(200000) t(i)"
     )
     with pytest.raises(PermanentError, match="lost on the way"):
         commit.append(lake, ORDERS, broken.to_arrow_reader(1000), {}, base=commit.table(lake, ORDERS))
