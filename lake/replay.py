@@ -40,10 +40,13 @@ class _Held:
     subject: Subject
     known: dict[str, pa.DataType]
     given: dict[str, pa.DataType]
+    behind: tuple[str, ...]  # raw had them added by a replay that was killed before it added any rows
 
     @property
     def processed(self) -> str:
-        return read.relation(self.lake, self.subject.at("processed"))
+        relation = read.relation(self.lake, self.subject.at("processed"))
+        added = [f"NULL::{kinds.sql(self.known[name])} AS {quoted(name)}" for name in self.behind]
+        return f"(SELECT {', '.join(['*', *added])} FROM {relation})"
 
     @property
     def keys(self) -> str:
@@ -79,7 +82,8 @@ def replay(lake: Lake, subject: Subject, contract: gate.Contract) -> Replayed:
     raw, base = commit.table(lake, subject.at("raw")), commit.table(lake, address)
     if raw is None or base is None:
         return Replayed()
-    held = _Held(lake, subject, _content(raw), _content(base))
+    known, folded = _content(raw), read.columns(commit.table(lake, subject.at("processed")))
+    held = _Held(lake, subject, known, _content(base), tuple(name for name in known if name not in folded))
     loaded_at = after(datetime.datetime.now(datetime.UTC), commit.state(raw).get("loaded_at"))
     load = Load(subject, "replay", "of quarantine", loaded_at)
     with read.connect(lake) as connection, told(lake):

@@ -1,8 +1,9 @@
-"""A trial in a folder for each fault."""
+"""A trial in a folder for each fault, and a program that runs are killed in."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import kills
 import pytest
 import trial_source
 
@@ -14,3 +15,18 @@ def trial(operational_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("WATERSHED_MASK_SALT", trial_source.SALT)
     with trial_source.trial(operational_dsn, str(tmp_path / "lake")) as it:
         yield it
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kills.Zygote]:
+    """What forks the runs that are killed."""
+    it = kills.Zygote(tmp_path_factory.mktemp("zygote") / "log")
+    yield it
+    it.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many runs were killed, and by which seed."""
+    if kills.COUNTED["kills"]:
+        said = f"{kills.COUNTED['kills']} runs killed, {kills.SPENT[0]:.0f} CPU-seconds in them"
+        terminalreporter.write_line(f"faults: {said}; WATERSHED_FAULT_SEED={kills.SEED}")
