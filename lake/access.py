@@ -9,20 +9,108 @@ from pathlib import Path
 
 import duckdb
 
+from lake import probe, s3
 from lake.errors import AccessDenied, LakeUnavailable, PermanentError, PlatformError, redact
 from lake.layout import Lake
 
-NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist", re.I)
-REFUSED = re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Permission denied|\b40[13]\b|Forbidden")
-PASSING = re.compile(r"error sending request|connect|timed? ?out|reset|broken pipe|dns|\b5\d\d\b|SlowDown", re.I)
+# What S3 servers, botocore, Arrow, the Delta library and DuckDB say, and what it means. The first that is found holds.
+REFUSED = "the S3 server refuses these credentials"
+RIGHTS = "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject"
+S3_SENTENCES: tuple[tuple[str, type[PlatformError], str, str], ...] = (
+    (
+        "No_?Such_?Bucket|bucket does not exist",
+        PermanentError,
+        "bucket {bucket} does not exist",
+        "create it (watershed lake init), or correct LAKE_ROOT",
+    ),
+    (
+        "Invalid_?Access_?Key_?Id",
+        AccessDenied,
+        REFUSED,
+        "check AWS_ACCESS_KEY_ID, or the profile: the server does not know this key",
+    ),
+    (
+        "Signature_?Does_?Not_?Match",
+        AccessDenied,
+        REFUSED,
+        "check AWS_SECRET_ACCESS_KEY, or the profile: it does not belong to the key",
+    ),
+    (
+        "Expired_?Token|Invalid_?Token|Token_?Refresh_?Required",
+        AccessDenied,
+        "the S3 server no longer takes these temporary credentials",
+        "log in again, or set AWS_SESSION_TOKEN and its keys anew",
+    ),
+    (
+        "Request_?Time_?Too_?Skewed|Request_?Expired",
+        AccessDenied,
+        "this machine's clock differs from the S3 server's by too much",
+        "set the clock",
+    ),
+    (
+        "Authorization_?Header_?Malformed|Permanent_?Redirect|Illegal_?Location_?Constraint|301 Moved",
+        AccessDenied,
+        "bucket {bucket} is not in the region {region}",
+        "set AWS_REGION to the bucket's region",
+    ),
+    (
+        "certificate verify failed|CERTIFICATE_VERIFY_FAILED|invalid peer certificate|UnknownIssuer|peer certificate"
+        "|SSL CA cert|self.signed certificate|SSLCACertBadFile|unable to get local issuer",
+        AccessDenied,
+        "the S3 server's certificate is not trusted",
+        "let AWS_CA_BUNDLE name the file with its authority's certificate, or correct AWS_ENDPOINT_URL",
+    ),
+    (
+        "WRONG_VERSION_NUMBER|wrong version number|InvalidContentType|record layer failure",
+        AccessDenied,
+        "the S3 server does not speak TLS",
+        "write http:// in AWS_ENDPOINT_URL, if its network is to be trusted",
+    ),
+    (
+        "Access_?Denied|Permission denied",
+        AccessDenied,
+        "the S3 server allows these credentials no access here",
+        "let the policy of bucket {bucket} allow " + RIGHTS,
+    ),
+    (
+        r"\b40[13]\b|Forbidden",
+        AccessDenied,
+        REFUSED,
+        "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy",
+    ),
+    (
+        "Unable to parse response|Not an S3 server|MethodNotAllowed|405 Method",
+        LakeUnavailable,
+        "what answers is no S3 server",
+        "correct AWS_ENDPOINT_URL",
+    ),
+    (
+        r"error sending request|connect|timed? ?out|reset|broken pipe|dns|resolve|\b5\d\d\b|SlowDown|InternalError",
+        LakeUnavailable,
+        "the S3 server does not answer",
+        "start it, or correct AWS_ENDPOINT_URL",
+    ),
+)
+ONE_WRITER = "the S3 server does not enforce conditional PUT: one writer at a time is permitted, by a lock"
+NO_RANGES = "the S3 server answers no ranged GET: the lake's logs have no checkpoints, and Polars cannot read it"
 
 
-def check(lake: Lake) -> None:
-    """Write and remove one small object. Raises a PlatformError that says what is wrong with the lake."""
-    if lake.on_s3:
-        _check_bucket(lake)
-    else:
+def check(lake: Lake) -> tuple[str, ...]:
+    """Write, list, read and remove one small object, and see what the store can do.
+
+    Answers a sentence for each thing that the store cannot do and the lake gets by without. Raises a PlatformError that
+    says what is wrong with the lake.
+    """
+    if not lake.on_s3:
         _check_folder(Path(lake.root))
+        return ()
+    try:
+        _check_bucket(lake)
+        traits = probe.again(lake)
+    except Exception as error:  # botocore's errors have no common base of their own
+        raise explained(lake, error) from None
+    unable = ((traits.has_conditional_put, ONE_WRITER), (traits.has_ranges, NO_RANGES))
+    return tuple(sentence for is_able, sentence in unable if not is_able)
 
 
 def explained(lake: Lake, error: Exception) -> PlatformError:
@@ -32,16 +120,12 @@ def explained(lake: Lake, error: Exception) -> PlatformError:
     text, where = str(error), f"lake {lake.root}"
     if _is_full(error):
         return PermanentError(where, "the disk is full", "free some space and run again; nothing committed is harmed")
-    if lake.on_s3 and NO_BUCKET.search(text):
-        return _no_bucket(lake)
     if "Read-only file system" in text or getattr(error, "errno", None) == errno.EROFS:
         return AccessDenied(where, "is read-only", "mount it writable, or set LAKE_ROOT elsewhere")
-    if lake.on_s3 and REFUSED.search(text):
-        return _refused(lake)
-    if isinstance(error, PermissionError) or REFUSED.search(text):
+    if lake.on_s3 and (found := _of_s3(lake, text)):
+        return found
+    if not lake.on_s3 and (isinstance(error, PermissionError) or "Permission denied" in text):
         return AccessDenied(where, "no right to write", "give this user the right, or set LAKE_ROOT elsewhere")
-    if lake.on_s3 and PASSING.search(text):
-        return LakeUnavailable(where, "the S3 server does not answer", "start it, or correct AWS_ENDPOINT_URL")
     first = redact(text).strip().splitlines()[0] if text.strip() else type(error).__name__
     mend = "mend the cause and run again; nothing committed is harmed"
     return PermanentError(where, f"cannot be used ({first})", mend)
@@ -63,14 +147,13 @@ def _is_full(error: Exception) -> bool:
     )
 
 
-def _no_bucket(lake: Lake) -> PermanentError:
-    mend = f"create it (aws s3 mb s3://{lake.bucket}), or correct LAKE_ROOT"
-    return PermanentError(f"lake {lake.root}", f"bucket {lake.bucket} does not exist", mend)
-
-
-def _refused(lake: Lake) -> AccessDenied:
-    mend = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
-    return AccessDenied(f"lake {lake.root}", "the S3 server refuses these credentials", mend)
+def _of_s3(lake: Lake, text: str) -> PlatformError | None:
+    for pattern, kind, what, mend in S3_SENTENCES:
+        if re.search(pattern, text, re.I):
+            region = s3.server().region if "{region}" in what else ""
+            fill = {"bucket": lake.bucket, "region": region}
+            return kind(f"lake {lake.root}", what.format(**fill), mend.format(**fill))
+    return None
 
 
 def _check_folder(root: Path) -> None:
@@ -86,28 +169,10 @@ def _check_folder(root: Path) -> None:
 
 
 def _check_bucket(lake: Lake) -> None:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-    where = f"lake {lake.root}"
-    # A session of its own: the default one keeps the credentials that it found first.
-    client = boto3.session.Session().client(
-        "s3", config=Config(connect_timeout=5, read_timeout=15, retries={"max_attempts": 2})
-    )
-    key = "/".join(part for part in (lake.prefix, f".probe-{uuid.uuid4().hex}") if part)
+    client, key = s3.client(attempts=2), lake.key(f".probe-{uuid.uuid4().hex}")
+    client.put_object(Bucket=lake.bucket, Key=key, Body=b"x")
     try:
-        client.head_bucket(Bucket=lake.bucket)
-        client.put_object(Bucket=lake.bucket, Key=key, Body=b"x")
+        client.list_objects_v2(Bucket=lake.bucket, Prefix=key, MaxKeys=1)
+        client.get_object(Bucket=lake.bucket, Key=key)["Body"].read()
+    finally:
         client.delete_object(Bucket=lake.bucket, Key=key)
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in ("404", "NoSuchBucket"):
-            raise _no_bucket(lake) from None
-        if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            raise _refused(lake) from None
-        raise LakeUnavailable(where, f"the S3 server answers {code}", "see its log and run again") from None
-    except NoCredentialsError:
-        raise AccessDenied(where, "no credentials were found", "set AWS_ACCESS_KEY_ID and its secret") from None
-    except BotoCoreError:
-        raise LakeUnavailable(where, "the S3 server does not answer", "start it, or correct AWS_ENDPOINT_URL") from None

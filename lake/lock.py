@@ -159,8 +159,8 @@ class _Ticket:
             old, before, self.turn = self.names, self.clock, self.turn + 1
             name = f"{self.folder}{self.holder}.{self.lease}.{self.turn}"
             self.names = [*old, name]  # first: an object may be there though the answer is lost
-            told = {"host": socket.gethostname(), "pid": os.getpid(), "since": self.since or f"{before:%F %T} UTC"}
-            self.since = told["since"]
+            self.since = self.since or f"{before:%F %T} UTC"
+            told = {"host": socket.gethostname(), "pid": os.getpid(), "since": self.since}
             self._answered(self.client.put_object(Bucket=self.lake.bucket, Key=name, Body=json.dumps(told).encode()))
             self.is_lost |= bool(old) and self.clock + datetime.timedelta(seconds=1) > self.until
             self.until = before + datetime.timedelta(seconds=self.lease)

@@ -134,6 +134,6 @@ def _range(client: Any, lake: Lake) -> bool:
     client.put_object(Bucket=lake.bucket, Key=key, Body=b"0123456789")
     try:
         answer = client.get_object(Bucket=lake.bucket, Key=key, Range="bytes=2-4")
-        return answer["ResponseMetadata"]["HTTPStatusCode"] == 206 and answer["Body"].read() == b"234"
+        return bool(answer["ResponseMetadata"]["HTTPStatusCode"] == 206 and answer["Body"].read() == b"234")
     finally:
         client.delete_object(Bucket=lake.bucket, Key=key)

@@ -4,6 +4,7 @@ import datetime
 import functools
 import os
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,33 @@ def relation(lake: Lake, address: Address) -> str:
 
 def connect(lake: Lake, memory_limit: str = "1GB") -> duckdb.DuckDBPyConnection:
     """A DuckDB connection of its own that can read `lake`; beyond `memory_limit` it spills to a temporary folder."""
-    return _instance(lake.on_s3, memory_limit, tuple(duck.s3_secret()) if lake.on_s3 else ()).cursor()
+    connection = _instance(lake.on_s3, memory_limit).cursor()
+    if lake.on_s3:
+        with _giving:
+            _give(connection, memory_limit, tuple(duck.s3_secret()))
+    return connection
 
 
 @functools.cache
-def _instance(on_s3: bool, memory_limit: str, secret: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
+def _instance(on_s3: bool, memory_limit: str) -> duckdb.DuckDBPyConnection:
     # One instance a process: loading the delta extension costs 0.3 CPU-seconds, more than reading most tables.
     connection = duck.connect(extensions=("delta", "httpfs") if on_s3 else ("delta",))
     connection.execute(f"SET memory_limit = {duck.literal(memory_limit)}; SET preserve_insertion_order = false")
     spill = Path(tempfile.gettempdir()) / f"watershed-{os.getpid()}"
     connection.execute(f"SET temp_directory = {duck.literal(str(spill))}")  # made only when needed, removed at exit
     return connection
+
+
+_given: dict[str, tuple[str, ...]] = {}
+_giving = threading.Lock()
+
+
+def _give(connection: duckdb.DuckDBPyConnection, memory_limit: str, secret: tuple[str, ...]) -> None:
+    """Let an instance have the keys that hold now: temporary ones change while a process lives."""
+    if _given.get(memory_limit) != secret:
+        for statement in secret:
+            connection.execute(statement)
+        _given[memory_limit] = secret
 
 
 def facts(lake: Lake, address: Address) -> TableFacts | None:

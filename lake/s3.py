@@ -92,7 +92,8 @@ def _client(at: Server, connections: int, attempts: int) -> Any:
 
 def now(answer: dict[str, Any]) -> datetime.datetime:
     """What the server's own clock said when it gave `answer`: the only clock that all of a lake's writers share."""
-    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    told: str = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
+    return parsedate_to_datetime(told)
 
 
 def _of_environment() -> Server:
