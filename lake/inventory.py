@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pyarrow.fs as fs
 
 from lake import objects, s3
-from lake.layout import Lake
+from lake.layout import Address, Lake, Zone
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,27 @@ def below(lake: Lake, folder: str, *, deep: bool = True) -> Iterator[Stored]:
     else:
         root = Path(lake.root) / folder
         yield from _files(root, root, deep)
+
+
+def tables(lake: Lake) -> list[Address]:
+    """Every table of every zone that has a log, declared or not."""
+    found = []
+    for zone in get_args(Zone):
+        for source in folders(lake, zone):
+            for table in folders(lake, f"{zone}/{source}"):
+                if "_delta_log" in folders(lake, f"{zone}/{source}/{table}"):
+                    found.append(Address(zone, source, table))
+    return found
+
+
+def folders(lake: Lake, folder: str) -> list[str]:
+    """The names of the folders right below `folder`, sorted."""
+    if not lake.on_s3:
+        whole = Path(lake.root) / folder
+        return sorted(entry.name for entry in os.scandir(whole) if entry.is_dir()) if whole.is_dir() else []
+    selector = fs.FileSelector(objects.key(lake, folder), allow_not_found=True)
+    found = objects.filesystem(lake).get_file_info(selector)
+    return sorted(entry.base_name for entry in found if entry.type == fs.FileType.Directory)
 
 
 def remove(lake: Lake, paths: Iterable[str]) -> None:

@@ -68,6 +68,21 @@ def keep(
     return Kept(address, before, after, compacted, vacuumed, made)
 
 
+def sweep_root(lake: Lake, now: datetime.datetime, grace: datetime.timedelta = GRACE, *, dry_run: bool = False) -> int:
+    """Remove the probes that killed processes left at the lake's root more than `grace` ago; answers how many."""
+    try:
+        found = [
+            file.path
+            for file in inventory.below(lake, "", deep=False)
+            if file.path.startswith(".probe-") and file.since < now - grace
+        ]
+        if not dry_run:
+            inventory.remove(lake, found)
+    except OSError as error:
+        raise explained(lake, error) from None
+    return len(found)
+
+
 def clock(lake: Lake) -> datetime.datetime:
     """What time it is for the lake's store."""
     try:

@@ -10,3 +10,30 @@ from watershed.commands import Commands
 @click.group(cls=Commands)
 def lake() -> None:
     """Set up, look at, keep in order and mend the lake."""
+
+
+@lake.command()
+def status() -> None:
+    """Every table of every zone: rows, size, files, small ones, oldest and newest day, versions."""
+    from watershed import lake_status
+    from watershed.tables import console
+
+    click.echo(lake_status.show(console()))
+
+
+@lake.command()
+@click.argument("table", required=False)
+@click.option("--dry-run", is_flag=True, help="Count what would be done; change nothing.")
+@click.option("--retention-days", type=float, default=30, show_default=True, help="Old versions stay readable so long.")
+@click.option("--grace-hours", type=float, default=24, show_default=True, help="Uncommitted files stay so long.")
+@click.option("--force", is_flag=True, help="Allow less than an hour of either: only if nobody reads or loads.")
+def upkeep(table: str | None, dry_run: bool, retention_days: float, grace_hours: float, force: bool) -> None:
+    """Put small files together, and remove what no version of the retention needs; TABLE e.g. shop.orders."""
+    from watershed import lake_upkeep
+    from watershed.tables import console
+
+    click.echo(
+        lake_upkeep.run(
+            console(), table, dry_run=dry_run, retention_days=retention_days, grace_hours=grace_hours, force=force
+        )
+    )

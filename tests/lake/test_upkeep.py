@@ -1,4 +1,4 @@
-"""Compaction, vacuum and orphans of one table, on a folder: what is put together, what is removed, and what never is."""
+"""Compaction, vacuum and orphans of one table on a folder: what is put together, what is removed, what never is."""
 
 import datetime
 import json
