@@ -1,5 +1,6 @@
 """Runs that are killed, and what has to be true of the lake afterwards."""
 
+import datetime
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 
 import trial_source
 from trial_source import Trial
-from works import WORKS
+from works import WORKS, addresses, tidy
 
 from ingestion import load
 from lake import checksum, commit, read
@@ -101,10 +102,11 @@ class Scene:
     def settle(self) -> None:
         """Do the work undisturbed on a copy: its versions are what readers may see, its last one what must come out."""
         twin = self.attempt()
+        before = versions(twin)
         WORKS[self.work](twin)
-        self.allowed = {name: versions(twin.lake, address) for name, address in addresses(twin).items()}
+        self.allowed = {name: before[name] + found for name, found in versions(twin, before).items()}
         self.outcome = contents(twin.lake, twin)
-        assert self.outcome == {name: found[-1] for name, found in self.allowed.items()}
+        assert self.outcome == {name: [None, *found][-1] for name, found in self.allowed.items()}
 
     def steps(self) -> list[Any]:
         """All steps of the work, in order: see `zygote.py`."""
@@ -152,8 +154,21 @@ class Scene:
         before = attempt.versions()
         WORKS[self.work](attempt)
         assert attempt.versions() == before
+        if self.work == "upkeep":
+            return
         last = commit.state(commit.table(attempt.lake, attempt.address("raw")))["load_id"]
         assert verify(attempt.lake, load.subject(attempt.source, attempt.table), last).difference is None
+
+    def collect(self, attempt: Trial) -> None:
+        """Upkeep collects what the kill left behind after the grace period and not before; all versions stay."""
+        before, left = versions(attempt), strays(attempt)
+        tidy(attempt, datetime.timedelta(hours=23))
+        assert strays(attempt) == left
+        tidy(attempt, datetime.timedelta(hours=25))
+        assert strays(attempt) == 0
+        after = versions(attempt)
+        assert {name: after[name][: len(found)] for name, found in before.items()} == before
+        assert contents(attempt.lake, attempt) == self.outcome
 
     def forget(self, attempt: Trial) -> None:
         """Remove an attempt's folders."""
@@ -175,27 +190,19 @@ def chance(name: str) -> random.Random:
     return random.Random(f"{SEED} {name}")
 
 
-def addresses(trial: Trial) -> dict[str, Address]:
-    """The lake's tables of a trial."""
-    return {
-        "raw": trial.address("raw"),
-        "processed": trial.address(),
-        "history": trial.address(suffix="_history"),
-        "quarantine": trial.address("quarantine"),
-    }
-
-
 def contents(lake: Lake, trial: Trial, reader: str = "duckdb") -> dict[str, Any]:
     """The checksum of each table's rows, without what tells loads apart; None where there is no table."""
     return {name: content(lake, address, reader) for name, address in addresses(trial).items()}
 
 
-def versions(lake: Lake, address: Address) -> list[Any]:
-    """The checksums of all versions of a table, oldest first; of none, that there is none."""
-    newest = commit.table(lake, address)
-    if newest is None:
-        return [None]
-    return [content(lake, address, "deltalake", version) for version in range(newest.version() + 1)]
+def versions(trial: Trial, since: dict[str, list[Any]] | None = None) -> dict[str, list[Any]]:
+    """The checksums of each table's versions, oldest first; without as many as `since` has."""
+    found = {}
+    for name, address in addresses(trial).items():
+        newest = commit.table(trial.lake, address)
+        numbers = range(0 if newest is None else newest.version() + 1)[len((since or {}).get(name, [])) :]
+        found[name] = [content(trial.lake, address, "deltalake", number) for number in numbers]
+    return found
 
 
 def content(lake: Lake, address: Address, reader: str, version: int | None = None) -> Any:

@@ -159,7 +159,7 @@ def tell(message: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     # A cursor of an instance with one thread has no other threads that a fork would lose.
-    read._instance(False, "1GB", ()).execute("SET threads = 1")
+    read._instance(False, "1GB").execute("SET threads = 1")
     postgres._engine()
     tell({"ready": os.getpid()})
     for line in sys.stdin:
