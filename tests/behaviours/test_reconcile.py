@@ -2,7 +2,6 @@
 
 import datetime
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ from trial_source import Trial, on_folder
 
 from ingestion import reconcile
 from ingestion.reconcile import Reconciled
-from lake import mend, verify
+from lake import mend, read
 
 FIRST, SECOND = "2026-01-05", "2026-01-06"
 
@@ -45,11 +44,9 @@ def delta(trial: Trial, zone: str) -> DeltaTable:
 
 def foreign_rows(trial: Trial, zone: str, where: str) -> pa.Table:
     """Rows as they lie there, with their partition columns."""
-    table = delta(trial, zone)
-    rows = table.to_pyarrow_table() if not trial.lake.on_s3 else pa.table(table.to_pyarrow_dataset().to_table())
-    import duckdb
-
-    return duckdb.sql(f"SET TimeZone = 'UTC'; SELECT * FROM rows WHERE {where}").to_arrow_table()
+    with read.connect(trial.lake) as connection:
+        query = f"SELECT * FROM {read.relation(trial.lake, trial.address(zone))} WHERE {where}"
+        return connection.execute(query).to_arrow_table()
 
 
 def lose(trial: Trial, zone: str) -> None:
