@@ -1,7 +1,7 @@
 """Marts held against the lake: those whose grain is that of a processed table, by the columns that pass through.
 
-A model declares it under `config: meta: reconcile:` in dbt's YAML: the `table`, the `key`, the `day` by whose UTC day it
-is compared (none: as a whole), `where` its rows are those of the table, and `columns`, each with its name in the table.
+A model declares it under `config: meta: reconcile:` in dbt's YAML: the `table`, the `key`, the `day` by whose UTC day
+it is compared (none: as a whole), `where` its rows are those of the table, and `columns` with their names in the table.
 """
 
 import datetime
