@@ -1,15 +1,16 @@
 """The number that stands for a row, the same in every engine: its values as integers, mixed by arithmetic.
 
-Each column becomes an integer (`form` says of which kind; each engine has its own SQL for it), texts and bytes by their
-MD5. Two linear forms over all columns, modulo two primes below 2^31, whose coefficients come from the columns' names,
-are put into a form of higher degree, so that values which change places do not cancel each other. All numbers fit into
-64 bits with a sign, and `%` cuts towards zero: so it is in PostgreSQL, MySQL, MariaDB and DuckDB.
+Each column becomes an integer (`Form` says which; each engine has its own SQL for it). Texts are hashed together, by
+one MD5 a row of all of them joined; the length of each enters for itself, which says where it ends and whether it is
+NULL. Two linear forms of all these, modulo two primes below 2^31, with coefficients from the columns' names, are put
+into a form of higher degree, so that values which change places do not cancel each other. No number needs more than 64
+bits with a sign, and `%` cuts towards zero: so it is in PostgreSQL, MySQL, MariaDB and DuckDB.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.types as is_
@@ -20,8 +21,10 @@ P, Q = 2_147_483_647, 2_147_483_629  # the greatest primes below 2^31
 NULL = 3_000_000_007  # stands for NULL: above every remainder, and above every integer of 32 bits
 MODULUS = 1 << 64
 NAN = 0x7FF8_0000_0000_0000
-SPREAD_P, SPREAD_Q = 805_306_457, 402_653_189
+SPREAD = 805_306_457, 402_653_189
 TOGETHER = 24  # products that are added before a remainder is taken: 24 times 2^58 is below 2^63
+TEXTS = ""  # the name, which no column has, under which the joined texts enter
+BITS = 60  # of an MD5: the first 15 hexadecimal digits
 
 Kind = Literal["truth", "small", "wide", "decimal", "huge", "float", "text", "bytes", "day", "instant"]
 
@@ -31,8 +34,8 @@ class Form:
     """What integer stands for a column's values.
 
     `truth`: 0 or 1. `small`, `wide`: the value, in 32 or 64 bits. `decimal`, `huge`: the digits without the point, in
-    64 bits or more. `float`: the bits of the double, with one zero and one NaN. `text`, `bytes`: the first 60 bits of
-    the MD5 of the text in UTF-8, or of the bytes. `day`, `instant`: days or microseconds since 1970-01-01, UTC.
+    64 bits or more. `float`: the bits of the double, with one zero and one NaN. `text`: the bytes in UTF-8 that it has.
+    `bytes`: the first bits of the MD5. `day`, `instant`: days or microseconds since 1970-01-01, UTC.
     """
 
     kind: Kind
@@ -42,7 +45,7 @@ class Form:
     @property
     def is_narrow(self) -> bool:
         """Whether its integers fit into 32 bits with a sign."""
-        return self.kind in ("truth", "small", "day")
+        return self.kind in ("truth", "small", "text", "day")
 
 
 SIMPLE: Mapping[pa.DataType, Form] = {
@@ -57,6 +60,7 @@ SIMPLE: Mapping[pa.DataType, Form] = {
     pa.binary(): Form("bytes"),
     pa.date32(): Form("day"),
 }
+TEXT = SIMPLE[pa.string()]
 
 
 def form(kind: pa.DataType) -> Form | None:
@@ -68,36 +72,61 @@ def form(kind: pa.DataType) -> Form | None:
     return SIMPLE.get(kind)
 
 
-def forms(names: Sequence[str], integer: str, names_in_sql: Mapping[str, str], narrow: frozenset[str]) -> list[str]:
-    """The SQL of the two linear forms over columns whose integers have the SQL names `names_in_sql`.
+class Engine(Protocol):
+    """The SQL of one engine; each method answers an expression, NULL where the value is NULL."""
 
-    `integer` is the engine's name of 64 bits with a sign in a cast.
+    @property
+    def integer(self) -> str:
+        """What 64 bits with a sign are called in a cast."""
+
+    def value(self, name: str, how: Form) -> str:
+        """The integer for a column that is no text."""
+
+    def text(self, name: str) -> str:
+        """A column's text."""
+
+    def octets(self, text: str) -> str:
+        """How many bytes a text has in UTF-8."""
+
+    def joined(self, texts: Sequence[str]) -> str:
+        """Several texts one after the other, without those that are NULL."""
+
+    def hashed(self, text: str) -> str:
+        """The first `BITS` bits of a text's MD5 as an integer."""
+
+
+def integers(engine: Engine, forms: Mapping[str, Form]) -> dict[str, tuple[str, bool]]:
+    """The SQL of the integers that stand for a row, and whether each is narrow, by the names of their coefficients."""
+    texts = [engine.text(name) for name in sorted(forms) if forms[name] == TEXT]
+    found = {
+        name: (engine.octets(engine.text(name)) if how == TEXT else engine.value(name, how), how.is_narrow)
+        for name, how in sorted(forms.items())
+    }
+    if texts:
+        found[TEXTS] = engine.hashed(texts[0] if len(texts) == 1 else engine.joined(texts)), False
+    return found
+
+
+def linear(terms: Iterable[tuple[str, str, bool]], number: int, integer: str) -> str:
+    """The SQL of the first (0) or second (1) linear form.
+
+    Each term has the name of its coefficient, the SQL of an integer, and whether that is narrow.
     """
-    return [_linear(names, number, integer, names_in_sql, narrow) for number in (0, 1)]
+    prime = (P, Q)[number]
+    products = []
+    for name, value, narrow in terms:
+        rest = value if narrow else f"cast({value} % {prime} as {integer})"
+        products.append(f"coalesce({rest}, {NULL}) * {coefficients(name)[number]}")
+    parts = [products[start : start + TOGETHER] for start in range(0, len(products), TOGETHER)]
+    sums = [f"({' + '.join(part)}) % {prime}" for part in parts]
+    return sums[0] if len(sums) == 1 else f"({' + '.join(sums)}) % {prime}"
 
 
 def mixed(first: str, second: str) -> str:
-    """The SQL of a row's number from the SQL names of its two forms."""
-    one = f"({first} * {first} + {second} * {SPREAD_P}) % {Q}"
-    other = f"({second} * {second} + {first} * {SPREAD_Q}) % {P}"
+    """The SQL of a row's number from the SQL names of its two linear forms."""
+    one = f"({first} * {first} + {second} * {SPREAD[0]}) % {Q}"
+    other = f"({second} * {second} + {first} * {SPREAD[1]}) % {P}"
     return f"({one}) * ({other})"
-
-
-def _linear(
-    names: Sequence[str], number: int, integer: str, names_in_sql: Mapping[str, str], narrow: frozenset[str]
-) -> str:
-    prime = (P, Q)[number]
-    terms = [
-        f"coalesce({_rest(names_in_sql[name], prime, integer, name in narrow)}, {NULL}) * {coefficients(name)[number]}"
-        for name in sorted(names)
-    ]
-    parts = [terms[start : start + TOGETHER] for start in range(0, len(terms), TOGETHER)]
-    groups = [f"({' + '.join(part)}) % {prime}" for part in parts]
-    return groups[0] if len(groups) == 1 else f"({' + '.join(groups)}) % {prime}"
-
-
-def _rest(value: str, prime: int, integer: str, is_narrow: bool) -> str:
-    return value if is_narrow else f"cast({value} % {prime} as {integer})"
 
 
 def coefficients(name: str) -> tuple[int, int]:
@@ -107,40 +136,54 @@ def coefficients(name: str) -> tuple[int, int]:
     return one >> 7 | 1 << 25, other >> 7 | 1 << 25
 
 
-def duck(name: str, how: Form) -> str:
-    """DuckDB's SQL of the integer for a column; of whatever type it is there, it is cast to the one it should have."""
-    column = quoted(name)
-    return {
-        "truth": f"CAST(CAST({column} AS BOOLEAN) AS BIGINT)",
-        "small": f"CAST({column} AS BIGINT)",
-        "wide": f"CAST({column} AS BIGINT)",
-        "decimal": _digits(column, how, "BIGINT"),
-        "huge": _digits(column, how, "HUGEINT"),
-        "float": _bits(f"CAST({column} AS DOUBLE)"),
-        "text": _hashed(f"CAST({column} AS VARCHAR)"),
-        "bytes": _hashed(f"CAST({column} AS BLOB)"),
-        "day": f"(CAST({column} AS DATE) - DATE '1970-01-01')",
-        "instant": f"epoch_us({column})",
-    }[how.kind]
+class Duck:
+    """DuckDB over a relation of the lake: a column of another type than it should have is cast to that."""
+
+    integer = "BIGINT"
+
+    def value(self, name: str, how: Form) -> str:
+        """See `Engine`."""
+        column = quoted(name)
+        return {
+            "truth": f"CAST(CAST({column} AS BOOLEAN) AS BIGINT)",
+            "small": f"CAST({column} AS BIGINT)",
+            "wide": f"CAST({column} AS BIGINT)",
+            "decimal": _digits(column, how),
+            "huge": _digits(column, how),
+            "float": _bits(f"CAST({column} AS DOUBLE)"),
+            "bytes": _hashed(f"CAST({column} AS BLOB)"),
+            "day": f"(CAST({column} AS DATE) - DATE '1970-01-01')",
+            "instant": f"epoch_us({column})",
+        }[how.kind]
+
+    def text(self, name: str) -> str:
+        """See `Engine`."""
+        return f"CAST({quoted(name)} AS VARCHAR)"
+
+    def octets(self, text: str) -> str:
+        """See `Engine`."""
+        return f"strlen({text})"
+
+    def joined(self, texts: Sequence[str]) -> str:
+        """See `Engine`."""
+        return f"concat({', '.join(texts)})"
+
+    def hashed(self, text: str) -> str:
+        """See `Engine`."""
+        return _hashed(text)
 
 
-def duck_key(name: str, how: Form) -> str:
-    """DuckDB's SQL of a key's value by which the least and the greatest are found: a text, or the integer for it."""
-    column = quoted(name)
-    if how.kind == "text":
-        return f"CAST({column} AS VARCHAR)"
-    return f"hex(CAST({column} AS BLOB))" if how.kind == "bytes" else duck(name, how)
-
-
-def _digits(column: str, how: Form, target: str) -> str:
+def _digits(column: str, how: Form) -> str:
+    target = "BIGINT" if how.kind == "decimal" else "HUGEINT"
     exact = f"CAST({column} AS DECIMAL({how.precision},{how.scale}))"
     if how.scale == 0:
         return f"CAST({exact} AS {target})"
-    if how.precision + how.scale + 1 <= 38:
-        return f"CAST({exact} * CAST({10**how.scale} AS DECIMAL({how.scale + 1},0)) AS {target})"
-    # No room for the product: the digits before and after the point.
-    whole = f"CAST(trunc({exact}) AS HUGEINT)"
-    return f"({whole} * {10**how.scale} + CAST(({exact} - trunc({exact})) * {10**how.scale} AS HUGEINT))"
+    together = how.precision + how.scale + 1
+    if together <= 38:
+        wide = exact if together <= 18 else f"CAST({exact} AS DECIMAL({together},{how.scale}))"
+        return f"CAST({wide} * CAST({10**how.scale} AS DECIMAL({how.scale + 1},0)) AS {target})"
+    # No room for the product: the text without its point.
+    return f"CAST(replace(CAST({exact} AS VARCHAR), '.', '') AS HUGEINT)"
 
 
 def _bits(value: str) -> str:
@@ -148,5 +191,8 @@ def _bits(value: str) -> str:
 
 
 def _hashed(value: str) -> str:
-    """The first 15 hexadecimal digits of the MD5. DuckDB tells the first eight bytes as a number from right to left."""
-    return f"CAST(('0x' || left(md5({value}), 15)) AS BIGINT)"
+    """DuckDB's `md5_number` has the first eight bytes as its lower half, read from right to left: they are turned."""
+    number = f"CAST(md5_number({value}) & {(1 << 64) - 1}::UHUGEINT AS UBIGINT)"
+    for width, mask in ((32, 0xFFFFFFFF), (16, 0xFFFF0000FFFF), (8, 0xFF00FF00FF00FF)):
+        number = f"((({number} & {mask}::UBIGINT) << {width}) | (({number} >> {width}) & {mask}::UBIGINT))"
+    return f"CAST({number} >> {64 - BITS} AS BIGINT)"

@@ -57,14 +57,14 @@ def of(
     `day`: the column whose UTC day partitions (date or timestamp), None for a table without days. Of `key`, the columns
     that are compared tell the least and the greatest. Raises PermanentError for a type that has no canonical form.
     """
-    how = forms(columns)
-    keys = [name for name in key if name in how]
-    values = {name: f"v{number}" for number, name in enumerate(how)}
-    inner = [f"{canonical.duck(name, one)} AS {values[name]}" for name, one in how.items()]
-    inner += [f"{canonical.duck_key(name, how[name])} AS k{number}" for number, name in enumerate(keys)]
+    engine = canonical.Duck()
+    keys = keyed(key, columns)
+    values = canonical.integers(engine, forms(columns))
+    inner = [f"{sql} AS v{number}" for number, (sql, _) in enumerate(values.values())]
+    inner += [f"{_end_of(engine, name, forms(columns)[name])} AS k{number}" for number, name in enumerate(keys)]
     inner.append(f"{f'CAST({quoted(day)} AS DATE)' if day else 'NULL::DATE'} AS d")
-    query = aggregate(how, values, len(keys), f"(SELECT {', '.join(inner)} FROM {relation})", "BIGINT")
-    return collected(connection.execute(query).fetchall(), len(keys))
+    query = aggregate(values, len(keys), f"(SELECT {', '.join(inner)} FROM {relation})", engine.integer)
+    return collected(connection.execute(query).fetchall())
 
 
 def differing(left: Digests, right: Digests) -> list[datetime.date | None]:
@@ -97,33 +97,43 @@ def comparable(columns: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
     return {name: kind for name, kind in columns.items() if canonical.form(kind) is not None}
 
 
-def aggregate(
-    how: Mapping[str, canonical.Form],
-    values: Mapping[str, str],
-    keys: int,
-    relation: str,
-    integer: str,
-    fence: str = "",
-) -> str:
-    """The SQL of the digests of a relation of integers (named by `values`), key values k0, k1, … and days d.
+def keyed(key: Sequence[str], columns: Mapping[str, pa.DataType]) -> list[str]:
+    """The columns of the key that are compared."""
+    return [name for name in key if name in columns]
+
+
+def aggregate(values: Mapping[str, tuple[str, bool]], keys: int, relation: str, integer: str, fence: str = "") -> str:
+    """The SQL of the digests of a relation that has the integers v0, v1, …, key values k0, k1, … and days d.
 
     `fence` keeps an engine from computing a subquery's columns again wherever they are used.
     """
-    narrow = frozenset(name for name, one in how.items() if one.is_narrow)
-    first, second = canonical.forms(list(how), integer, values, narrow)
-    ends = "".join(f", min(k{number}), max(k{number})" for number in range(keys))
+    terms = [(name, f"v{number}", narrow) for number, (name, (_, narrow)) in enumerate(values.items())]
+    first, second = (canonical.linear(terms, number, integer) for number in (0, 1))
     kept = "".join(f", k{number}" for number in range(keys))
     rows = f"(select d{kept}, {first} as f1, {second} as f2 from {relation} as r1 {fence}) as r2"
-    return f"select d, count(*), sum({canonical.mixed('f1', 'f2')}){ends} from {rows} group by d"
+    return f"select {totals(canonical.mixed('f1', 'f2'), keys)} from {rows} group by d"
 
 
-def collected(rows: Iterable[Sequence[Any]], keys: int) -> Digests:
-    """What `aggregate` answered."""
+def totals(row: str, keys: int) -> str:
+    """The select list whose rows `collected` reads, from the SQL of a row's number."""
+    ends = "".join(f", min(k{number}), max(k{number})" for number in range(keys))
+    return f"d, count(*), sum({row}){ends}"
+
+
+def collected(rows: Iterable[Sequence[Any]]) -> Digests:
+    """The digests that an aggregate query answered."""
     found: Digests = {}
     for day, count, checksum, *ends in rows:
-        low, high = (_told(ends[start::2]) if keys else None for start in (0, 1))
+        low, high = (_told(ends[start::2]) if ends else None for start in (0, 1))
         found[day] = Digest(int(count), low, high, int(checksum) % MODULUS)
     return found
+
+
+def _end_of(engine: canonical.Duck, name: str, how: canonical.Form) -> str:
+    """A key's value by which the least and the greatest are found: a text (bytes in digits), or the integer for it."""
+    if how.kind == "bytes":
+        return f"hex(CAST({quoted(name)} AS BLOB))"
+    return engine.text(name) if how.kind == "text" else engine.value(name, how)
 
 
 def _told(values: Sequence[Any]) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ingestion.connectors import Shape, Window, declaration, ranges
 from ingestion.connectors.postgres_types import Reading
 from ingestion.connectors.shard import SHARD
-from lake import digest
+from lake import canonical, digest
 from lake.canonical import NAN, Form
 from lake.digest import Digests
 from lake.duck import literal, quoted
@@ -36,24 +36,21 @@ def digests(
     """See `Connector.digests`. Without an index on the partition's column all its days are asked for in one query."""
     salted = [name for name in table.mask if name in columns]
     salt = declaration.salt(self.source, table) if salted else ""
-    query = Query(
-        self._relation(table),
-        {**self.readings[table.name], **_constants(shape)},
-        self.natives[table.name],
-        dict.fromkeys(salted, salt),
-        table.key if SHARD not in columns else (*table.key, SHARD),
-        table.partition.column if table.partition else None,
-        self.session.info.parameter_status("server_encoding") or "UTF8",
-    )
+    readings = {**self.readings[table.name], **_constants(shape)}
+    encoding = self.session.info.parameter_status("server_encoding") or "UTF8"
+    engine = Engine(readings, self.natives[table.name], dict.fromkeys(salted, salt), encoding)
+    key = (*table.key, SHARD) if SHARD in columns else table.key
+    day = table.partition.column if table.partition else None
+    written = query(engine, self._relation(table), key, day, columns)
     with self._explaining():
         self.session.execute(SETTINGS)
     conditions = self._conditions(table, shape, replace(window, first=None, last=None))
-    keys = sum(name in columns for name in query.key)
-
-    def ask(bounds: Sequence[str]) -> Digests:
-        return digest.collected(self._ask(query.sql(columns, [*conditions, *bounds])), keys)
-
-    return ranges.asked(self.source, _ranges(self, table, shape, window, query), ask, pause)
+    return ranges.asked(
+        self.source,
+        _ranges(self, table, shape, window),
+        lambda bounds: digest.collected(self._ask(written([*conditions, *bounds]))),
+        pause,
+    )
 
 
 def _constants(shape: Shape) -> dict[str, Reading]:
@@ -63,7 +60,7 @@ def _constants(shape: Shape) -> dict[str, Reading]:
     }
 
 
-def _ranges(self: Postgres, table: Table, shape: Shape, window: Window, query: Query) -> list[list[str]]:
+def _ranges(self: Postgres, table: Table, shape: Shape, window: Window) -> list[list[str]]:
     """The conditions of each range; together they are met by all rows of the window, each by one."""
     if table.partition is None:
         return [[]]
@@ -72,7 +69,7 @@ def _ranges(self: Postgres, table: Table, shape: Shape, window: Window, query: Q
     if window.first is None or window.last is None:
         if not self._ask(INDEXED, [relation, table.partition.column])[0][0]:
             return [[]]
-        misfit = query.readings[table.partition.column].misfit
+        misfit = self.readings[table.name][table.partition.column].misfit
         found = self._ask(f"select min({column})::date, max({column})::date from {relation} where not ({misfit})")[0]
         if found[0] is None:
             return [[]]
@@ -101,63 +98,80 @@ def _before(column: str, day: datetime.date) -> str:
 
 
 @dataclass(frozen=True)
-class Query:
-    """What is asked of a table: its columns as they are read, compared, masked (with what salt), keyed and dated."""
+class Engine:
+    """PostgreSQL's SQL of what a table's columns are in the lake; `salts` of those that are masked."""
 
-    origin: str
     readings: Mapping[str, Reading]
     natives: Mapping[str, str]
     salts: Mapping[str, str]
-    key: Sequence[str]
-    day: str | None
-    encoding: str = "UTF8"
-
-    def sql(self, columns: Mapping[str, pa.DataType], conditions: Sequence[str]) -> str:
-        """The aggregate query for these columns of the rows that meet all conditions."""
-        how = digest.forms(columns)
-        keys = [name for name in self.key if name in how]
-        values = {name: f"v{number}" for number, name in enumerate(how)}
-        inner = [f"{self.value(name, one)} as {values[name]}" for name, one in how.items()]
-        inner += [f"{self.key_value(name, how[name])} as k{number}" for number, name in enumerate(keys)]
-        inner.append(f"{self._day() if self.day else 'null::date'} as d")
-        where = f" where {' and '.join(conditions)}" if conditions else ""
-        relation = f"(select {', '.join(inner)} from {self.origin}{where} {FENCE})"
-        return digest.aggregate(how, values, len(keys), relation, "bigint", FENCE)
+    encoding: str
+    integer: str = "bigint"
 
     def value(self, name: str, how: Form) -> str:
-        """The integer that stands for a column's value in the lake."""
-        text = self._text(name)
-        if how.kind == "text":
-            return self._hashed(text)
+        """See `canonical.Engine`; a value that does not fit its column is NULL."""
         one = self.readings[name]
-        value = FORMS[how.kind](one.expression, how)
-        return f"case when {one.misfit} then null else {value} end" if one.misfit else value
+        return _fitting(one, FORMS[how.kind](one.expression, how))
 
-    def key_value(self, name: str, how: Form) -> str:
-        """The value by which the least and the greatest key are found."""
-        if how.kind == "text":
-            return f'({self._text(name)}) collate "C"'
-        if how.kind == "bytes":
-            return f"upper(encode({self.readings[name].expression}, 'hex')) collate \"C\""
-        return self.value(name, how)
-
-    def _day(self) -> str:
-        """The row's UTC day; NULL where the lake has NULL."""
-        one = self.readings[self.day or ""]
-        return f"case when {one.misfit} then null else ({one.expression})::date end"
-
-    def _text(self, name: str) -> str:
+    def text(self, name: str) -> str:
+        """See `canonical.Engine`."""
         one = self.readings[name]
-        text = f"({one.expression})::text"
+        text = one.expression if one.expression.endswith("::text") else f"({one.expression})::text"
         if self.natives.get(name, "").startswith("interval"):
             text = f"replace({text}, '+', '')"  # as `postgres_types` does, where DuckDB reads it
         if name not in self.salts:
-            return text
+            return _fitting(one, text)
         return f"encode(sha256(convert_to({literal(self.salts[name])} || {text}, 'UTF8')), 'hex')"
 
-    def _hashed(self, text: str) -> str:
-        in_utf8 = text if self.encoding in ("UTF8", "SQL_ASCII") else f"convert_to({text}, 'UTF8')"
-        return f"('x' || left(md5({in_utf8}), 15))::bit(60)::bigint"
+    def octets(self, text: str) -> str:
+        """See `canonical.Engine`."""
+        return f"octet_length({self._in_utf8(text)})"
+
+    def joined(self, texts: Sequence[str]) -> str:
+        """See `canonical.Engine`."""
+        return " || ".join(f"coalesce({text}, '')" for text in texts)
+
+    def hashed(self, text: str) -> str:
+        """See `canonical.Engine`."""
+        return _hashed(self._in_utf8(text))
+
+    def end(self, name: str, how: Form) -> str:
+        """A key's value by which the least and the greatest are found, as `digest.of` has it."""
+        if how.kind == "bytes":
+            return f"upper(encode({self.readings[name].expression}, 'hex')) collate \"C\""
+        return f'({self.text(name)}) collate "C"' if how.kind == "text" else self.value(name, how)
+
+    def day(self, name: str) -> str:
+        """The row's UTC day; NULL where the lake has NULL."""
+        return _fitting(self.readings[name], f"({self.readings[name].expression})::date")
+
+    def _in_utf8(self, text: str) -> str:
+        return text if self.encoding in ("UTF8", "SQL_ASCII") else f"convert_to({text}, 'UTF8')"
+
+
+def query(
+    engine: Engine, origin: str, key: Sequence[str], day: str | None, columns: Mapping[str, pa.DataType]
+) -> Callable[[Sequence[str]], str]:
+    """The aggregate query for the rows that meet some conditions."""
+    how, keys = digest.forms(columns), digest.keyed(key, columns)
+    values = canonical.integers(engine, how)
+    inner = [f"{sql} as v{number}" for number, (sql, _) in enumerate(values.values())]
+    inner += [f"{engine.end(name, how[name])} as k{number}" for number, name in enumerate(keys)]
+    inner.append(f"{engine.day(day) if day else 'null::date'} as d")
+
+    def of(conditions: Sequence[str]) -> str:
+        where = f" where {' and '.join(conditions)}" if conditions else ""
+        relation = f"(select {', '.join(inner)} from {origin}{where} {FENCE})"
+        return digest.aggregate(values, len(keys), relation, engine.integer, FENCE)
+
+    return of
+
+
+def _fitting(one: Reading, value: str) -> str:
+    return f"case when {one.misfit} then null else {value} end" if one.misfit else value
+
+
+def _hashed(value: str) -> str:
+    return f"('x' || left(md5({value}), 15))::bit(60)::bigint"
 
 
 def _digits(value: str, how: Form) -> str:
@@ -184,7 +198,7 @@ FORMS: Mapping[str, Callable[[str, Form], str]] = {
     "decimal": _digits,
     "huge": _digits,
     "float": _bits,
-    "bytes": lambda value, _: f"('x' || left(md5({value}), 15))::bit(60)::bigint",
+    "bytes": lambda value, _: _hashed(value),
     "day": lambda value, _: f"(({value})::date - date '1970-01-01')",
     "instant": _instant,
 }
