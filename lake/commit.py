@@ -6,10 +6,13 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import (
@@ -23,7 +26,7 @@ from deltalake import (
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from lake import access
+from lake import access, inventory
 from lake.errors import Busy, PermanentError, PlatformError
 from lake.layout import DAY_COLUMNS, Address, Lake
 from lake.lock import sole_writer
@@ -31,6 +34,8 @@ from lake.parquet import Writer, Written, bound, now_ms, partition_values
 from lake.probe import traits
 
 STATE = "watershed"
+LOOK_BACK = 50  # how many commits of other tools may lie on top of our last one
+READS_AT_ONCE = 16
 TRIES = 12
 ATTEMPT = "watershed.attempt"  # tells a commit of one's own, whose answer was lost, from another's
 DAY = "_day"
@@ -65,7 +70,8 @@ def state(delta: DeltaTable | None) -> dict[str, Any]:
     """The state stored by the last of the platform's own commits to a table; empty if there was none."""
     if delta is None:
         return {}
-    for entry in entries(delta, delta.version() - 50):
+    for version in range(delta.version(), max(-1, delta.version() - LOOK_BACK), -1):
+        entry = _entry(delta, version)
         if STATE in entry:
             return dict(json.loads(entry[STATE]))
     return {}
@@ -73,20 +79,31 @@ def state(delta: DeltaTable | None) -> dict[str, Any]:
 
 def states(delta: DeltaTable, since: int) -> list[dict[str, Any]]:
     """The states of all own commits with a version above `since`, oldest first."""
-    return [json.loads(entry[STATE]) for entry in reversed(entries(delta, since)) if STATE in entry]
+    return [json.loads(entry[STATE]) for entry in entries(delta, since) if STATE in entry]
 
 
 def entries(delta: DeltaTable, since: int) -> list[dict[str, Any]]:
-    """What the log says of each commit after version `since`, up to the version that `delta` is; newest first."""
-    wanted = delta.version() - max(since, -1)
-    limit = max(1, wanted)
-    while True:
-        # The newest of the table, not of `delta`: others may have committed since.
-        known = delta.history(limit)
-        found = [entry for entry in known if since < entry["version"] <= delta.version()]
-        if len(found) >= wanted or len(known) < limit:
-            return found
-        limit += wanted - len(found)
+    """What the log says of each commit after version `since`, up to the version that `delta` is; oldest first.
+
+    Entries that the log no longer has are left out.
+    """
+    # Not `delta.history`: it counts its versions from the newest commit of all, whichever version `delta` is.
+    versions = range(max(since, -1) + 1, delta.version() + 1)
+    with ThreadPoolExecutor(READS_AT_ONCE if delta.table_uri.startswith("s3://") else 1) as pool:
+        found = pool.map(partial(_entry, delta), versions)
+        return [{**entry, "version": version} for version, entry in zip(versions, found, strict=True) if entry]
+
+
+def _entry(delta: DeltaTable, version: int) -> dict[str, Any]:
+    """The commit's own words in one entry of the log; empty if there is no such entry."""
+    uri = delta.table_uri.rstrip("/")
+    folder = Lake(unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri)
+    try:
+        lines = inventory.read(folder, f"_delta_log/{version:020}.json").splitlines()
+    except FileNotFoundError:
+        return {}
+    actions = (json.loads(line) for line in lines if b'"commitInfo"' in line)
+    return next((dict(action["commitInfo"]) for action in actions if "commitInfo" in action), {})
 
 
 def append(
@@ -205,10 +222,10 @@ def _add(
                 )
                 base.update_incremental()
     except Busy:
-        version = _made(lake, address, base, attempt)
-        if version is None:
+        made = _made(lake, address, base, attempt)
+        if made is None:
             raise
-        return Committed(version, rows, len(written))
+        return Committed(made, rows, len(written))
     delta = base or DeltaTable(lake.uri(address), storage_options=lake.storage_options())
     return Committed(delta.version(), rows, len(written))
 
@@ -320,7 +337,7 @@ def _made(lake: Lake, address: Address, base: DeltaTable | None, attempt: str) -
         return None
     since = -1 if base is None else base.version()
     made = [int(entry["version"]) for entry in entries(delta, since) if entry.get(ATTEMPT) == attempt]
-    return made[0] if made else None
+    return made[-1] if made else None
 
 
 def _alter(base: DeltaTable, schema: Schema, *, retype: bool) -> None:

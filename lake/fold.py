@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from lake import commit, objects, read
 from lake.access import told
@@ -51,17 +52,20 @@ def _fold(lake: Lake, subject: Subject) -> Folded:
     address = subject.at("processed")
     base = commit.table(lake, address)
     before = commit.state(base)
-    waiting, state = _waiting(lake, subject, before)
-    if not waiting:
+    raw = commit.table(lake, subject.at("raw"))
+    waiting, state = _waiting(raw, before)
+    if raw is None or not waiting:
         return Folded()
     with told(lake):
-        taken_over = _taken_over(lake, subject, state) if base is None else None
+        taken_over = _taken_over(lake, subject, raw, state) if base is None else None
     if taken_over is not None:
         return Folded(len(waiting), taken_over[0], taken_over[1])
     with read.connect(lake, MEMORY) as connection, told(lake):
-        _latest(connection, lake, subject, waiting)
-        days = _touched(connection, lake, subject, base is not None) if subject.partition else ()
-        rows = _rewritten(connection, lake, subject, days, base is not None)
+        # Both tables as they were looked at: other processes may commit meanwhile.
+        _latest(connection, subject, read.relation(lake, subject.at("raw"), raw), waiting)
+        processed = read.relation(lake, address, base) if base is not None else None
+        days = _touched(connection, subject, processed) if subject.partition else ()
+        rows = _rewritten(connection, subject, days, processed)
         writer = Writer(lake, address, _name(state), subject.told)
         if subject.partition:
             writer.sorted_by("_day", rows)
@@ -78,28 +82,33 @@ def _fold(lake: Lake, subject: Subject) -> Folded:
 def _fold_history(lake: Lake, subject: Subject) -> Folded:
     address = Address("processed", subject.source, f"{subject.table}_history")
     base = commit.table(lake, address)
-    waiting, state = _waiting(lake, subject, commit.state(base))
-    if not waiting:
+    raw = commit.table(lake, subject.at("raw"))
+    waiting, state = _waiting(raw, commit.state(base))
+    if raw is None or not waiting:
         return Folded()
     with read.connect(lake, MEMORY) as connection, told(lake):
         condition = f"_load_id IN ({', '.join(literal(load) for load in waiting)})"
         names = [quoted(name) for name in (*subject.key, subject.cursor or "_loaded_at")]
-        versions = f"SELECT * EXCLUDE ({', '.join(DAY_COLUMNS)}) FROM {read.relation(lake, subject.at('raw'))} AS r"
+        versions = (
+            f"SELECT * EXCLUDE ({', '.join(DAY_COLUMNS)}) FROM {read.relation(lake, subject.at('raw'), raw)} AS r"
+        )
         query = f"{versions} WHERE {condition}"
         if base is not None:
             same = " AND ".join(f"h.{name} IS NOT DISTINCT FROM r.{name}" for name in names)
-            known = f"SELECT 1 FROM {read.relation(lake, address)} AS h WHERE {same} AND (h._op = 'd') = (r._op = 'd')"
-            query += f" AND NOT EXISTS ({known})"
+            known = f"SELECT 1 FROM {read.relation(lake, address, base)} AS h WHERE {same}"
+            query += f" AND NOT EXISTS ({known} AND (h._op = 'd') = (r._op = 'd'))"
         query += f" QUALIFY row_number() OVER (PARTITION BY {', '.join(names)}, _op = 'd' ORDER BY _loaded_at) = 1"
         rows = connection.execute(query).to_arrow_reader(100_000)
         done = commit.append(lake, address, rows, state, base=base, by_day=False, told=subject.told)
     return Folded(len(waiting), done.rows)
 
 
-def _taken_over(lake: Lake, subject: Subject, state: dict[str, Any]) -> tuple[int, tuple[datetime.date, ...]] | None:
+def _taken_over(
+    lake: Lake, subject: Subject, raw: DeltaTable, state: dict[str, Any]
+) -> tuple[int, tuple[datetime.date, ...]] | None:
     """Commit the files of a first load to processed, which needs no other rows; None if raw has more than that."""
-    raw, address = commit.table(lake, subject.at("raw")), subject.at("processed")
-    if raw is None or len(commit.states(raw, -1)) != 1 or not commit.state(raw).get(commit.BULK):
+    address = subject.at("processed")
+    if len(commit.states(raw, -1)) != 1 or not commit.state(raw).get(commit.BULK):
         return None
     files = [replace(one, day=named_day(one.path)) for one in commit.files(raw)]
     here = [
@@ -128,8 +137,8 @@ def _name(state: dict[str, Any]) -> str:
     return f"{int(state['folded']):08x}{secrets.token_hex(4)}"
 
 
-def _waiting(lake: Lake, subject: Subject, before: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    raw = commit.table(lake, subject.at("raw"))
+def _waiting(raw: DeltaTable | None, before: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """The ids of the loads that are not folded yet, and the state that folding them leaves."""
     if raw is None:
         return [], {}
     folded = int(before.get("folded", -1))
@@ -139,24 +148,23 @@ def _waiting(lake: Lake, subject: Subject, before: dict[str, Any]) -> tuple[list
     return loads, {"folded": raw.version()}
 
 
-def _latest(connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, loads: list[str]) -> None:
+def _latest(connection: duckdb.DuckDBPyConnection, subject: Subject, raw: str, loads: list[str]) -> None:
     keys = ", ".join(quoted(column) for column in subject.key)
     only_latest = f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY _loaded_at DESC) = 1"
     day = f"CAST({quoted(subject.partition)} AS DATE)" if subject.partition else "NULL::DATE"
     connection.execute(
         f"""CREATE TEMP TABLE latest AS
-            SELECT * EXCLUDE ({", ".join(DAY_COLUMNS)}), {day} AS _day FROM {read.relation(lake, subject.at("raw"))}
+            SELECT * EXCLUDE ({", ".join(DAY_COLUMNS)}), {day} AS _day FROM {raw}
             WHERE _load_id IN ({", ".join(literal(load) for load in loads)}) {only_latest if len(loads) > 1 else ""}"""
     )
 
 
 def _touched(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, known: bool
+    connection: duckdb.DuckDBPyConnection, subject: Subject, processed: str | None
 ) -> tuple[datetime.date, ...]:
     moved = ""
-    if known:
+    if processed is not None:
         keys = " AND ".join(f"p.{quoted(column)} = l.{quoted(column)}" for column in subject.key)
-        processed = read.relation(lake, subject.at("processed"))
         moved = f"""UNION SELECT CAST(p.{quoted(subject.partition or "")} AS DATE) FROM {processed} AS p
             SEMI JOIN latest AS l ON {keys}"""
     connection.execute(f"CREATE TEMP TABLE touched AS SELECT _day FROM latest {moved}")
@@ -164,13 +172,12 @@ def _touched(
 
 
 def _rewritten(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, days: tuple[datetime.date, ...], known: bool
+    connection: duckdb.DuckDBPyConnection, subject: Subject, days: tuple[datetime.date, ...], processed: str | None
 ) -> pa.RecordBatchReader:
     """The rows of the touched days as they shall be, sorted by `_day`; all rows of a table without days."""
     query = "SELECT * FROM latest WHERE _op <> 'd'"
-    if known:
+    if processed is not None:
         keys = " AND ".join(f"p.{quoted(column)} = l.{quoted(column)}" for column in subject.key)
-        processed = read.relation(lake, subject.at("processed"))
         day = f"CAST(p.{quoted(subject.partition)} AS DATE)" if subject.partition else "NULL::DATE"
         inside = f"WHERE {commit.days_predicate(days)}" if subject.partition else ""
         shed = f" EXCLUDE ({', '.join(DAY_COLUMNS)})" if subject.partition else ""

@@ -123,11 +123,12 @@ def take(
     """
     subject = load.subject
     entry = entry or gate.Gate(gate.Contract(), subject.columns)
-    known = read.columns(commit.table(lake, subject.at("processed")))
+    now = commit.table(lake, subject.at("processed"))
+    known, processed = read.columns(now), read.relation(lake, subject.at("processed"), now)
     read_rows = _count(connection, "incoming")
     found = admit(connection, lake, load, entry, number=number, record_rows=record_rows)
     if known:
-        _keep_changed(connection, lake, replace(subject, columns=entry.columns), known)
+        _keep_changed(connection, processed, replace(subject, columns=entry.columns), known)
     else:
         connection.execute("CREATE OR REPLACE TEMP VIEW changed AS SELECT *, 'i' AS _op FROM admitted")
     compared = 0
@@ -136,7 +137,7 @@ def take(
         # From `incoming`, not `admitted`: a row in quarantine is still there at the source.
         query = f"SELECT {present} FROM {present_keys or 'incoming'}"
         connection.execute(f"CREATE OR REPLACE TEMP VIEW present AS {query}")
-        compared = _mark_gone(connection, lake, load, gone_from, present_keys is None, allow_shrink)
+        compared = _mark_gone(connection, processed, load, gone_from, present_keys is None, allow_shrink)
     total = checksum.of(connection, "changed")
     _append(connection, lake, load, cursor, total, base)
     return Taken(
@@ -278,14 +279,15 @@ def _are_others(connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, r
     loads = ", ".join(literal(entry["load_id"]) for entry in commits)
     if not loads:
         return True
-    relation = read.relation(lake, load.subject.at("raw"))
+    relation = read.relation(lake, load.subject.at("raw"), raw)
     query = f"""SELECT 1 FROM changed AS c SEMI JOIN (SELECT * FROM {relation} WHERE _load_id IN ({loads})) AS r
         ON {_match(load.subject, "c", "r")} LIMIT 1"""
     return connection.execute(query).fetchone() is None
 
 
-def _keep_changed(connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, known: Container[str]) -> None:
-    processed = read.relation(lake, subject.at("processed"))
+def _keep_changed(
+    connection: duckdb.DuckDBPyConnection, processed: str, subject: Subject, known: Container[str]
+) -> None:
     same = _same([column for column in subject.columns if column not in subject.key], known, "i", "p")
     first = quoted(subject.key[0])
     connection.execute(
@@ -298,14 +300,13 @@ def _keep_changed(connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Su
 
 def _mark_gone(
     connection: duckdb.DuckDBPyConnection,
-    lake: Lake,
+    processed: str,
     load: Load,
     gone_from: str,
     all_were_read: bool,
     allow_shrink: bool,
 ) -> int:
     subject = load.subject
-    processed = read.relation(lake, subject.at("processed"))
     kept = dict.fromkeys([*subject.key, *([subject.partition] if subject.partition else [])])
     names = ", ".join(f"p.{quoted(column)}" for column in kept)
     connection.execute(

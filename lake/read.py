@@ -32,9 +32,10 @@ class TableFacts:
     bytes_per_day: dict[datetime.date, int] = field(default_factory=dict)
 
 
-def relation(lake: Lake, address: Address) -> str:
-    """The SQL that reads the live version of one table in DuckDB (extensions delta, and httpfs on S3)."""
-    return f"delta_scan({duck.literal(lake.uri(address))})"
+def relation(lake: Lake, address: Address, at: DeltaTable | None = None) -> str:
+    """The SQL that reads one table in DuckDB (extensions delta, and httpfs on S3): live, or at the version of `at`."""
+    version = "" if at is None else f", version => {at.version()}"
+    return f"delta_scan({duck.literal(lake.uri(address))}{version})"
 
 
 def connect(lake: Lake, memory_limit: str = "1GB") -> duckdb.DuckDBPyConnection:
