@@ -9,6 +9,7 @@ load of its own, and processed is folded from raw.
 import datetime
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,14 +53,22 @@ class Difference:
     @property
     def sentence(self) -> str:
         """E.g. `2026-01-05: 3 rows missing in processed`."""
-        counts = (
-            (self.missing, "missing"),
-            (self.changed, "with other values"),
-            (self.surplus, "that the source has not"),
-            (self.doubled, "too many of the same key"),
+        return f"{self.day or 'the whole table'}: {self.words(self.place)}"
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Rows missing, changed, surplus and doubled."""
+        return self.missing, self.changed, self.surplus, self.doubled
+
+    def words(self, places: str) -> str:
+        """What differs at these places."""
+        shown = (
+            (self.missing, f"missing in {places}"),
+            (self.changed, f"with other values in {places}"),
+            (self.surplus, f"in {places} that the source has not"),
+            (self.doubled, f"in {places} twice"),
         )
-        parts = [f"{count:,} row{'s' if count != 1 else ''} {words}" for count, words in counts if count]
-        return f"{self.day or 'the table'}: {', '.join(parts)} in {self.place}"
+        return ", ".join(f"{count:,} row{'s' if count != 1 else ''} {words}" for count, words in shown if count)
 
 
 @dataclass(frozen=True)
@@ -94,25 +103,32 @@ class Reconciled:
         return len({one.day for one in self.differences})
 
     def state_of(self, place: str) -> str:
-        """E.g. `1,204`, or `1,201, 1 day differs`."""
+        """E.g. `1,204`, or `1,201 (1 day)` where one day differs."""
         shown = f"{self.rows[place]:,}" if place in self.rows else "-"
-        days = sum(one.place == place for one in self.differences)
+        days = sum(one.place == place and one.day is not None for one in self.differences)
         if days:
-            return f"{shown}, {days} day{'s differ' if days > 1 else ' differs'}"
-        return f"{shown}, damaged" if place == "raw" and self.damage else shown
+            return f"{shown} ({days} day{'s' if days > 1 else ''})"
+        is_wrong = any(one.place == place for one in self.differences) or (place == "raw" and self.damage)
+        return f"{shown} (!)" if is_wrong else shown
 
     @property
     def sentences(self) -> list[str]:
         """All that differs, one sentence each."""
         said = [str(one.difference) for one in self.damage]
         said += [] if self.is_folded else [f"{self.subject}: raw holds loads that are not in processed yet"]
-        return said + [f"{self.subject}, {one.sentence}" for one in self.differences]
+        alike: dict[tuple[Day, tuple[int, ...]], list[Difference]] = defaultdict(list)
+        for one in self.differences:
+            alike[one.day, one.counts].append(one)
+        for (day, _), those in sorted(alike.items(), key=lambda pair: pair[0][0] or datetime.date.max):
+            words = those[0].words(" and ".join(one.place for one in those))
+            said.append(f"{self.subject}, {day or 'the whole table'}: {words}")
+        return said
 
     @property
     def remarks(self) -> list[str]:
         """What differs rightly, and what could not be compared."""
         counts = (
-            (self.behind, "not loaded yet: the next load brings them"),
+            (self.behind, "newer than the last load: the next one brings them"),
             (self.kept, "kept that the source has deleted (deletes: ignore)"),
             (self.set_aside, "in quarantine"),
         )
@@ -417,7 +433,7 @@ def _counted(
     days: dict[Day, list[int]] = {}
     for of, *counts in rows:
         days[of] = [one + other for one, other in zip(days.get(of, [0] * 6), counts, strict=True)]
-    found = [Difference(place, of, *counts[:4]) for of, counts in sorted(days.items(), key=str) if any(counts[:4])]
+    found = [Difference(place, of, *counts[:4]) for of, counts in days.items() if any(counts[:4])]
     return found, sum(counts[4] for counts in days.values()), sum(counts[5] for counts in days.values())
 
 

@@ -71,12 +71,12 @@ class MartReconciled:
 
     @property
     def state(self) -> str:
-        """E.g. `fct_sales 1,204`, or `fct_sales 1,201, 1 day differs`."""
+        """E.g. `1,204`, or `1,201 (1 day)` where one day differs."""
         if self.note:
-            return f"{self.mart.name} -"
+            return "-"
         count = len(self.differences)
-        words = f", {count} day{'s differ' if count > 1 else ' differs'}" if self.mart.day else ", differs"
-        return f"{self.mart.name} {self.rows:,}{words if count else ''}"
+        words = f" ({count} day{'s' if count > 1 else ''})" if self.mart.day else " (!)"
+        return f"{self.rows:,}{words if count else ''}"
 
 
 def marts(root: Path | str | None = None) -> tuple[Mart, ...]:

@@ -107,6 +107,37 @@ def status(shop: str) -> None:
     screen.show(console())
 
 
+@main.command()
+@shop_option
+@click.argument("table", metavar="[TABLE]", required=False)
+@click.option("--since", type=DAY, help="Compare the days from this one on (UTC, YYYY-MM-DD); all, if not given.")
+@click.option("--repair", is_flag=True, help="Mend what differs: read and fold the days again, build their marts.")
+@click.option(
+    "--pause", type=click.FloatRange(min=0), default=0.0, help="Rest this long per second of the source's work."
+)
+def reconcile(shop: str, table: str | None, since: datetime.datetime | None, repair: bool, pause: float) -> None:
+    """Compare tables at their source, in raw, in processed and in marts, day by day; exit code 1 if any differs.
+
+    TABLE is SOURCE.TABLE, or a source; all tables, if it is not given.
+    """
+    from contextlib import nullcontext
+
+    from orchestration import site
+    from orchestration.lock import alone
+    from orchestration.terminal import plain
+    from watershed import reconcile as comparing
+    from watershed.tables import console
+
+    home = site.enter(shop).home
+    day = since.date() if since else None
+    with alone(home) if repair else nullcontext(), quiet():
+        progress = lambda line: click.echo(f"  {line}", err=True)  # noqa: E731
+        report = comparing.reconciled(table, since=day, pause=pause, repair=repair, say=plain, progress=progress)
+    plain(comparing.show(report, console()))
+    if not report.is_ok:
+        raise click.exceptions.Exit(1)
+
+
 @main.group(cls=Commands)
 def warehouse() -> None:
     """See and choose the published versions of the warehouse."""
