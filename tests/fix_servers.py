@@ -2,6 +2,10 @@
 
 import os
 import secrets
+import socket
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +17,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from lake import probe, s3
+from lake.layout import Lake
 from services import record
 
 if TYPE_CHECKING:
@@ -128,26 +134,110 @@ def mysql_dsn() -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A new bucket on the S3 server, with the variables set that reach it; emptied and removed at the end."""
-    import boto3
+def free_port() -> int:
+    """A port of loopback on which nothing listens."""
+    with socket.socket() as probed:
+        probed.bind(("127.0.0.1", 0))
+        return int(probed.getsockname()[1])
 
-    for name in S3_NAMES:
-        monkeypatch.setenv(name, address(name))
-    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-    client = boto3.client("s3")
+
+@contextmanager
+def s3_server(command: list[str], port: int, log: Path, **variables: str) -> Iterator[dict[str, str]]:
+    """A server of the test's own, until the end of the block; gives the variables that reach it."""
+    with log.open("wb") as written:
+        process = subprocess.Popen(command, stdout=written, stderr=written, env={**os.environ, **variables})
+    try:
+        for _ in range(600):
+            with closing(socket.socket()) as probed:
+                if probed.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if process.poll() is not None:
+                pytest.fail(f"{command[0]} ended: {log.read_text()[-500:]}")
+            time.sleep(0.1)
+        values = (f"http://127.0.0.1:{port}", "a-key", "a-secret", "us-east-1")
+        yield dict(zip(S3_NAMES, values, strict=True))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def program(name: str) -> str:
+    """A program that came with a Python package."""
+    return str(Path(sys.executable).parent / name)
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The server of moto, which enforces conditional PUT and takes any key."""
+    port, folder = free_port(), tmp_path_factory.mktemp("moto")
+    with s3_server([program("moto_server"), "-H", "127.0.0.1", "-p", str(port)], port, folder / "log") as variables:
+        yield variables
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A folder served by rclone, which does not enforce conditional PUT and answers no ranged GET."""
+    port, folder = free_port(), tmp_path_factory.mktemp("rclone")
+    (folder / "data").mkdir()
+    (folder / "config").touch()
+    command = [program("rclone"), "serve", "s3", "--addr", f"127.0.0.1:{port}", str(folder / "data")]
+    keys = {"RCLONE_CONFIG": str(folder / "config"), "RCLONE_AUTH_KEY": '"a-key,a-secret"'}
+    with s3_server(command, port, folder / "log", **keys) as variables:
+        yield variables
+
+
+@pytest.fixture(scope="session")
+def ceph() -> dict[str, str]:
+    """The S3 server that `watershed up s3` starts: Ceph's gateway, or one that is given."""
+    return {name: address(name) for name in S3_NAMES}
+
+
+FOUND: dict[str, bytes] = {}
+
+
+@contextmanager
+def bucket_on(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A new bucket on an S3 server, with the variables set that reach it; emptied and removed at the end."""
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
+    client = s3.client()
     name = f"t-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=name)
+    lake, known = Lake(f"s3://{name}/lake"), {"Bucket": name, "Key": f"lake/{probe.KNOWN}"}
+    endpoint = server["AWS_ENDPOINT_URL"]
+    if endpoint in FOUND:  # a server is tried once, not for each test
+        client.put_object(**known, Body=FOUND[endpoint])
+    else:
+        probe.traits(lake)
+        FOUND[endpoint] = client.get_object(**known)["Body"].read()
     yield name
-    everything = boto3.resource("s3").Bucket(name)
-    everything.objects.all().delete()
-    everything.delete()
+    for name_, value in server.items():
+        monkeypatch.setenv(name_, value)
+    emptied(client, name)
 
 
-@pytest.fixture(params=["folder", "s3"])
-def lake_root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A root for a lake: once a folder, once a bucket on a real S3 server."""
-    root = str(tmp_path / "lake") if request.param == "folder" else f"s3://{request.getfixturevalue('bucket')}/lake"
-    monkeypatch.setenv("LAKE_ROOT", root)
-    return root
+def emptied(client: Any, bucket: str) -> None:
+    """Remove a bucket with all that is in it."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", [])]:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+    client.delete_bucket(Bucket=bucket)
+
+
+@pytest.fixture
+def bucket(ceph: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A new bucket on Ceph, with the variables set that reach it; emptied and removed at the end."""
+    with bucket_on(ceph, monkeypatch) as name:
+        yield name
+
+
+@pytest.fixture(params=["folder", "ceph", "moto", "rclone"])
+def lake_root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A root for a lake: a folder, and a bucket on each S3 server that can be had."""
+    if request.param == "folder":
+        monkeypatch.setenv("LAKE_ROOT", root := str(tmp_path / "lake"))
+        yield root
+        return
+    with bucket_on(request.getfixturevalue(request.param), monkeypatch) as name:
+        monkeypatch.setenv("LAKE_ROOT", root := f"s3://{name}/lake")
+        yield root

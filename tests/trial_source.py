@@ -18,6 +18,8 @@ from lake.layout import Address, Lake
 
 # For a behaviour that does not depend on where the lake is: a test on S3 takes twenty times as long.
 on_folder = pytest.mark.parametrize("lake_root", ["folder"], indirect=True)
+# For one that depends on S3, but not on which server: what is about commits, folds and faults runs on all.
+on_ceph = pytest.mark.parametrize("lake_root", ["folder", "ceph"], indirect=True)
 VARIABLE = "TRIAL_DSN"
 SALT = "a long and random text for tests"
 ORDERS = """create table orders (

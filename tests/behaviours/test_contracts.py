@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from trial_source import Trial, on_folder
+from trial_source import Trial, on_ceph, on_folder
 
 from ingestion import load
 from lake import commit, read, verify
@@ -229,6 +229,7 @@ def test_rows_with_values_of_a_changed_type_that_do_not_fit_are_set_aside(trial:
     ]
 
 
+@on_ceph
 @pytest.mark.parametrize("word", ["freeze", "evolve", "discard_value"])
 def test_a_value_that_no_lake_type_holds_is_copied_once(trial: Trial, word: str) -> None:
     trial.declare(contract={"types": word}, load="replace", cursor=None, deletes="ignore")
@@ -277,6 +278,7 @@ def test_quarantine_holds_nothing_in_plain_that_is_masked_or_dropped(trial: Tria
     assert not [path for path in files for text in (b"plain@", b"4111-") if text in path.read_bytes()]
 
 
+@on_ceph
 def test_a_load_lies_in_raw_as_it_was_written(trial: Trial) -> None:
     trial.orders(30)
     trial.run()

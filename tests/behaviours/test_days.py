@@ -1,7 +1,7 @@
 """Days: loading one again repairs it, and a row is in one day only."""
 
 import pytest
-from trial_source import Trial, on_folder
+from trial_source import Trial, on_ceph, on_folder
 
 from lake import commit, read
 from lake.errors import TruncatedLoad
@@ -25,6 +25,7 @@ def test_a_day_loaded_again_is_repaired(trial: Trial) -> None:
     trial.assert_same()
 
 
+@on_ceph
 def test_a_day_loaded_twice_changes_nothing_the_second_time(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -67,6 +68,7 @@ def test_a_row_deleted_at_the_source_leaves_its_day_with_the_reload(trial: Trial
     trial.assert_same()
 
 
+@on_ceph
 def test_a_day_that_became_empty_is_empty(trial: Trial) -> None:
     trial.orders(30, day="2026-01-05")
     trial.orders(300, day="2026-01-06", first=31)

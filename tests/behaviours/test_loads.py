@@ -1,11 +1,12 @@
 """What a load brings: everything at first, then what changed, each row once."""
 
-from trial_source import Trial, on_folder
+from trial_source import Trial, on_ceph, on_folder
 
 from ingestion import load
 from lake import commit
 
 
+@on_ceph
 def test_the_first_load_reads_the_whole_table(trial: Trial) -> None:
     trial.orders(30)
     loaded = trial.run()
@@ -22,6 +23,7 @@ def test_a_load_with_nothing_changed_reads_nothing_and_commits_nothing(trial: Tr
     assert trial.versions() == before
 
 
+@on_ceph
 def test_only_changed_rows_are_read(trial: Trial) -> None:
     trial.orders(30)
     trial.run()
@@ -138,6 +140,7 @@ def test_a_row_stamped_in_the_future_is_brought_at_once_and_its_changes_too(tria
     trial.assert_same()
 
 
+@on_ceph
 def test_an_empty_table_is_loaded_as_an_empty_table(trial: Trial) -> None:
     assert trial.run().taken.rows_read == 0
     assert trial.rows("order_id") == []

@@ -11,7 +11,7 @@ from typing import Any
 import fix_servers
 import pytest
 from mysql_trial import MySQLTrial, mysql_trial
-from trial_source import SALT, VARIABLE, on_folder
+from trial_source import SALT, VARIABLE, on_ceph, on_folder
 
 from ingestion import extract
 from lake.errors import SourceUnavailable
@@ -37,6 +37,7 @@ def _naive(value: Any) -> Any:
     return value.replace(tzinfo=None) if isinstance(value, datetime.datetime) else value
 
 
+@on_ceph
 def test_a_first_load_takes_all_and_a_second_what_changed(trial: MySQLTrial) -> None:
     trial.orders(500)
     trial.orders(500, "2026-01-06", first=501)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from trial_source import SALT, Trial, on_folder
+from trial_source import SALT, Trial, on_ceph, on_folder
 
 from lake import commit, read
 from lake.errors import SpecError
@@ -28,6 +28,7 @@ def _plant(trial: Trial) -> None:
     trial.sql("update orders set customer_email = %s, card_number = %s", [EMAIL, CARD])
 
 
+@on_ceph
 def test_masked_and_dropped_values_are_nowhere_in_the_lake(trial: Trial) -> None:
     trial.declare(mask={"customer_email": "sha256"}, drop=["card_number"], history=True, partition=None)
     _plant(trial)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from trial_source import Trial, on_folder
+from trial_source import Trial, on_ceph, on_folder
 
 from ingestion import load
 from lake import commit, quarantine
@@ -25,6 +25,7 @@ def _loose(trial: Trial) -> None:
     trial.sql(LOOSE)
 
 
+@on_ceph
 def test_a_row_without_its_key_is_set_aside(trial: Trial) -> None:
     trial.orders(5)
     trial.sql("insert into orders (amount, ordered_at) values (111, '2026-01-05')")
@@ -87,6 +88,7 @@ def test_a_row_that_loses_its_day_keeps_its_last_good_version(trial: Trial) -> N
     assert len(trial.rows()) == 5
 
 
+@on_ceph
 def test_a_table_read_whole_is_quarantined_once_and_reported_each_time(trial: Trial) -> None:
     trial.declare(load="replace", partition=None, cursor=None)
     trial.orders(5)

@@ -1,7 +1,7 @@
 """Columns and tables that come, go and change at the source."""
 
 import pytest
-from trial_source import Trial, on_folder
+from trial_source import Trial, on_ceph, on_folder
 
 from lake.errors import SchemaDrift, SpecError, TruncatedLoad
 
@@ -16,6 +16,7 @@ def _refused(trial: Trial, sentence: str, error: type[Exception] = SchemaDrift) 
     assert trial.versions() == before
 
 
+@on_ceph
 def test_a_new_column_is_null_in_old_rows(trial: Trial) -> None:
     trial.orders(5)
     trial.run()
@@ -59,6 +60,7 @@ def test_a_frozen_table_refuses_a_new_column(trial: Trial) -> None:
     trial.run()
 
 
+@on_ceph
 def test_a_changed_type_is_refused(trial: Trial) -> None:
     trial.orders(5)
     trial.run()

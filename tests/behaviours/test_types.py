@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from trial_source import Trial, on_folder
+from trial_source import Trial, on_ceph, on_folder
 
 
 @on_folder
@@ -58,6 +58,7 @@ def dated(trial: Trial) -> Trial:
     return trial
 
 
+@on_ceph
 def test_a_value_that_does_not_fit_is_set_aside_and_its_row_goes_on(dated: Trial) -> None:
     dated.run()
     assert dated.rows("order_id, due_on::VARCHAR") == [(1, "2026-01-09"), (2, None), (3, None)]
