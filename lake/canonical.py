@@ -103,7 +103,7 @@ def integers(engine: Engine, forms: Mapping[str, Form]) -> dict[str, tuple[str, 
         for name, how in sorted(forms.items())
     }
     if texts:
-        found[TEXTS] = engine.hashed(texts[0] if len(texts) == 1 else engine.joined(texts)), False
+        found[TEXTS] = engine.hashed(engine.joined(texts)), False
     return found
 
 

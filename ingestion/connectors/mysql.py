@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ingestion.connectors import MISFIT, Chunk, Shape, Window, batches_digest, declaration, mysql_horizon, ranges
+from ingestion.connectors import MISFIT, Chunk, Shape, Window, declaration, mysql_horizon
 from ingestion.connectors import mysql_chunks as cut
 from ingestion.connectors.mysql_chunks import Grain, Pages
 from ingestion.connectors.mysql_session import Server, Session, constant, name
@@ -164,12 +164,16 @@ class MySQL:
     def digests(
         self, table: Table, shape: Shape, window: Window, columns: Mapping[str, pa.DataType], *, pause: float = 0.0
     ) -> Digests:
-        """The digests of the rows that are read, computed here: see `batches_digest`."""
-        return batches_digest.digests(self, table, shape, window, columns, table.key)
+        """The digests of the window's rows, computed by the server; see `mysql_digest`."""
+        from ingestion.connectors import mysql_digest
+
+        return mysql_digest.digests(self, table, shape, window, columns, pause)
 
     def incomparable(self, table: Table, shape: Shape, columns: Mapping[str, pa.DataType]) -> Mapping[str, str]:
-        """Columns of another type than the lake's, or of one without a canonical form."""
-        return ranges.incomparable(shape, columns)
+        """Columns that the server cannot make canonical; see `mysql_digest`."""
+        from ingestion.connectors import mysql_digest
+
+        return mysql_digest.incomparable(self, table, shape, columns)
 
     def can_catch_up(self, table: Table) -> bool:
         """With a cursor: rows whose cursor is at or after the mark."""

@@ -167,7 +167,8 @@ def query(
 
 
 def _fitting(one: Reading, value: str) -> str:
-    return f"case when {one.misfit} then null else {value} end" if one.misfit else value
+    """NULL for a value that does not fit, unless the expression that reads it has made it so."""
+    return f"case when {one.misfit} then null else {value} end" if one.misfit and one.seen else value
 
 
 def _hashed(value: str) -> str:
