@@ -126,6 +126,8 @@ def explained(lake: Lake, error: Exception) -> PlatformError:
         return found
     if not lake.on_s3 and (isinstance(error, PermissionError) or "Permission denied" in text):
         return AccessDenied(where, "no right to write", "give this user the right, or set LAKE_ROOT elsewhere")
+    if broken := _broken_file(lake, text):
+        return broken
     first = redact(text).strip().splitlines()[0] if text.strip() else type(error).__name__
     mend = "mend the cause and run again; nothing committed is harmed"
     return PermanentError(where, f"cannot be used ({first})", mend)
@@ -138,6 +140,16 @@ def told(lake: Lake) -> Iterator[None]:
         yield
     except (duckdb.Error, OSError) as error:
         raise explained(lake, error) from None
+
+
+def _broken_file(lake: Lake, text: str) -> PermanentError | None:
+    """The sentence for a data file that a reader could not read, if `text` names one of this lake."""
+    match = re.search(re.escape(lake.root) + r"/(\w+/[^/]+/[^/]+)/([^\"'\s]+\.parquet)", text)
+    if not match:
+        return None
+    what = "is missing" if re.search(r"No such file|NoSuchKey|\b404\b|not found", text, re.I) else "cannot be read"
+    mend = f"run `watershed lake check {match[1]}`, then `watershed lake restore {match[1]}`"
+    return PermanentError(f"lake table {match[1]}", f"file {match[2]} {what}", mend)
 
 
 def _is_full(error: Exception) -> bool:

@@ -63,7 +63,9 @@ def table(lake: Lake, address: Address) -> DeltaTable | None:
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        raise access.explained(lake, error) from None
+        from lake import damage
+
+        raise damage.diagnosis(lake, address) or access.explained(lake, error) from None
 
 
 def state(delta: DeltaTable | None) -> dict[str, Any]:
@@ -102,6 +104,11 @@ def _entry(delta: DeltaTable, version: int) -> dict[str, Any]:
         lines = inventory.read(folder, f"_delta_log/{version:020}.json").splitlines()
     except FileNotFoundError:
         return {}
+    if not lines:  # Delta's readers pass over it without a word, and its rows are missing
+        from lake.journal import Damaged
+
+        where, mend = f"lake table {folder.root}", "see `watershed lake check`, then `watershed lake restore`"
+        raise Damaged(where, f"log entry {version:020}.json is empty", mend)
     actions = (json.loads(line) for line in lines if b'"commitInfo"' in line)
     return next((dict(action["commitInfo"]) for action in actions if "commitInfo" in action), {})
 

@@ -125,7 +125,7 @@ def _vacuum(
     ours = [file for file in spare if OURS.match(PurePosixPath(file.path).name)]
     old = [file for file in ours if file.path in stay.let_go or file.since < now - max(retention, grace)]
     orphans = [file for file in ours if file not in old and file.since < now - grace]
-    foreign = tuple(sorted(file.path for file in spare if file not in ours and not _is_hidden(file.path)))
+    strange = foreign(file.path for file in spare)
     log = journal.log(lake, address)
     left_over = [file for file in log.left_over if file.since < now - grace]
     uploads = inventory.abort_uploads(lake, str(address), now - grace, dry_run=dry_run)
@@ -134,7 +134,7 @@ def _vacuum(
         inventory.remove(lake, (f"{address}/{file.path}" for file in [*old, *orphans]))
         inventory.remove(lake, (f"{address}/{journal.LOG}/{file.path}" for file in left_over))
     size = sum(file.bytes for file in [*old, *orphans, *left_over])
-    return Vacuumed(len(old), len(orphans) + len(left_over), size, uploads, foreign, back)
+    return Vacuumed(len(old), len(orphans) + len(left_over), size, uploads, strange, back)
 
 
 def _noted(
@@ -153,11 +153,22 @@ def _noted(
 
 
 def _is_apart(path: str) -> bool:
-    return path.startswith((f"{journal.LOG}/", "_watershed/"))
+    return path.startswith((f"{journal.LOG}/", "_watershed/", "_damaged/"))
 
 
 def _is_hidden(path: str) -> bool:
     return any(part.startswith(("_", ".")) for part in PurePosixPath(path).parts)
+
+
+def foreign(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those of these paths (below a table's folder) that no writer of the platform has made."""
+    strange = (path for path in paths if not OURS.match(PurePosixPath(path).name) and not _is_hidden(path))
+    return tuple(sorted(strange))
+
+
+def unescaped(path: str) -> str:
+    """The name of a file in the store whose path a writer has escaped as in a URL."""
+    return unquote(path)
 
 
 def _both(paths: Iterable[str]) -> frozenset[str]:

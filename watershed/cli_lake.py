@@ -37,3 +37,25 @@ def upkeep(table: str | None, dry_run: bool, retention_days: float, grace_hours:
             console(), table, dry_run=dry_run, retention_days=retention_days, grace_hours=grace_hours, force=force
         )
     )
+
+
+@lake.command()
+@click.argument("table", required=False)
+@click.option("--deep", is_flag=True, help="Read every file, and sum every load in raw again.")
+def check(table: str | None, deep: bool) -> None:
+    """Find what is broken: log entries, checkpoints, missing and cut-off files; TABLE e.g. shop.orders."""
+    from watershed import lake_damage
+
+    for line in lake_damage.check(table, deep=deep):
+        click.echo(line)
+
+
+@lake.command()
+@click.argument("table")
+@click.option("--to", metavar="VERSION|TIME", help="Not the last whole version, but this one, e.g. 17 or 2026-11-20.")
+def restore(table: str, to: str | None) -> None:
+    """Bring a table back to its last whole version, and say what is lost; TABLE e.g. raw/shop/orders."""
+    from watershed import lake_damage
+
+    for line in lake_damage.bring_back(table, to):
+        click.echo(line)
