@@ -85,7 +85,8 @@ S3_SENTENCES: tuple[tuple[str, type[PlatformError], str, str], ...] = (
         "correct AWS_ENDPOINT_URL",
     ),
     (
-        r"error sending request|connect|timed? ?out|reset|broken pipe|dns|resolve|\b5\d\d\b|SlowDown|InternalError",
+        r"error sending request|connect|timed? ?out|reset|broken pipe|dns|resolve|\b5\d\d\b|SlowDown|InternalError"
+        r"|\b429\b|TooManyRequests|(receiv|send)ing data|partial file|returned nothing|response body|curlCode",
         LakeUnavailable,
         "the S3 server does not answer",
         "start it, or correct AWS_ENDPOINT_URL",

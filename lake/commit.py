@@ -104,6 +104,8 @@ def _entry(delta: DeltaTable, version: int) -> dict[str, Any]:
         lines = inventory.read(folder, f"_delta_log/{version:020}.json").splitlines()
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise access.explained(folder, error) from None
     if not lines:  # Delta's readers pass over it without a word, and its rows are missing
         from lake.journal import Damaged
 

@@ -10,6 +10,9 @@ from lake.errors import SpecError
 
 Zone = Literal["raw", "processed", "curated", "quarantine"]
 DAY_COLUMNS = ("year", "month", "day")
+# An S3 server that is silent for so long is given up on; it is asked again until RETRY_S have passed. A large copy or
+# upload takes a server a while to complete, without a byte in between: Arrow's own 3 s are too short for that.
+CONNECT_S, ANSWER_S, RETRY_S = 5, 30, 120
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class Lake:
             "AWS_REGION": at.region,
             "AWS_ACCESS_KEY_ID": at.key,
             "AWS_SECRET_ACCESS_KEY": at.secret,
+            "connect_timeout": f"{CONNECT_S}s",
+            "timeout": f"{ANSWER_S}s",
+            "retry_timeout": f"{RETRY_S}s",
         }
         if at.token:
             options["AWS_SESSION_TOKEN"] = at.token

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as fs
 
-from lake import s3
+from lake import layout, s3
 from lake.layout import Lake
 
 COPIES_AT_ONCE = 8
@@ -76,5 +76,7 @@ def _s3(at: s3.Server) -> fs.S3FileSystem:
         scheme="https" if at.has_tls else "http",
         force_virtual_addressing=at.is_virtual_hosted,
         tls_ca_file_path=at.ca or None,
+        connect_timeout=layout.CONNECT_S,
+        request_timeout=layout.ANSWER_S,
         allow_bucket_creation=False,
     )
