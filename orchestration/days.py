@@ -2,8 +2,13 @@
 
 import datetime
 import os
+import uuid
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from ingestion.spec import Source
 
@@ -34,3 +39,26 @@ def asked(context: dg.AssetExecutionContext) -> tuple[datetime.date, datetime.da
         return None
     keys = context.partition_key_range
     return datetime.date.fromisoformat(keys.start), datetime.date.fromisoformat(keys.end)
+
+
+def describe(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add metadata to many partitions (key → name → value) of the asset that is being made.
+
+    Dagster's own `add_asset_metadata` copies and checks at every call what all calls before it have said, so that the
+    time of a range grows with the square of its length; this copies once.
+    """
+    step = context.get_step_execution_context()
+    made = {AssetMetadataHandle(asset_key=context.asset_key, partition_key=key): it for key, it in metadata.items()}
+    known: dict[Any, Mapping[str, Any]] = dict(step._metadata_accumulator.per_output_metadata)
+    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=known | made)
+
+
+def report(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Record materializations of partitions (key → name → value) beside those that the run was asked for.
+
+    They are stored by the batch, as a run's own partitions are; `context.log_event` stores each by itself.
+    """
+    step, batch = context.get_step_execution_context(), str(uuid.uuid4())
+    for number, (key, it) in enumerate(metadata.items(), start=1):
+        made = dg.AssetMaterialization(context.asset_key, partition=key, metadata=it)
+        DagsterEvent.asset_materialization(step, made, DagsterEventBatchMetadata(batch, number == len(metadata)))

@@ -9,14 +9,17 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dagster import EventLogEntry
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import ASSET_EVENTS
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, create_engine, event
+from dagster._serdes import ConfigurableClassData, serialize_value
+from sqlalchemy import Connection, create_engine, event, func, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import StaticPool
 
@@ -88,16 +91,41 @@ class EventLog(SqliteEventLogStorage):
                 self.store_event(entry)
 
     def _store_asset_events(self, run_id: str, entries: Sequence[EventLogEntry]) -> None:
-        inserts = [self.prepare_insert_event(entry) for entry in entries]
+        table, rows = SqlEventLogStorageTable, [self._event_to_row(entry) for entry in entries]
         with self.run_connection(run_id) as connection:
-            for insert in inserts:
-                connection.execute(insert)
+            connection.execute(table.insert(), rows)
         newest: dict[tuple[Any, Any], tuple[EventLogEntry, int]] = {}
         with self.index_transaction() as connection:
-            ids = [int(connection.execute(insert).inserted_primary_key[0]) for insert in inserts]  # type: ignore[index]
+            connection.execute(table.insert(), rows)
+            # The insert holds the file's only lock for writers, and SQLite numbers rows one after the other.
+            last = int(connection.execute(select(func.max(table.c.id))).scalar_one())
+            ids = list(range(last - len(rows) + 1, last + 1))
             self._store_asset_event_tags(connection, entries, ids)
             for entry, number in zip(entries, ids, strict=True):
                 step = entry.get_dagster_event()
                 newest[(step.asset_key, step.event_type_value)] = (entry, number)
             for entry, number in newest.values():
                 self._store_asset_event(connection, entry, number)
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Say of a check that it is going to look at many partitions once, not once for each of them.
+
+        The evaluation of a range names no partition, so that the stock storage's row for each of 12,000 stays planned
+        for ever, and is listed by the UI before what the check has found.
+        """
+        planned = cast(AssetCheckEvaluationPlanned, event.get_dagster_event().event_specific_data)
+        if planned.partitions_subset is None or len(planned.partitions_subset) == 1:
+            super()._store_asset_check_evaluation_planned(event, event_id)
+            return
+        row = {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "partition": None,
+            "run_id": event.run_id,
+            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+            "evaluation_event": serialize_value(event),
+            "evaluation_event_timestamp": self._event_to_row(event)["timestamp"],
+            "evaluation_event_storage_id": event_id,
+        }
+        with self.index_connection() as connection:
+            connection.execute(AssetCheckExecutionsTable.insert(), row)

@@ -194,13 +194,15 @@ def _per_day(context: dg.AssetExecutionContext, facts: read.TableFacts | None, w
     if wanted is None or facts is None:
         context.add_asset_metadata(wide)
         return
+    figures = {}
     for key in context.partition_keys:
         day = datetime.date.fromisoformat(key)
-        figures = {
+        figures[key] = {
             "dagster/partition_row_count": facts.rows_per_day.get(day, 0),
             "bytes_of_day": facts.bytes_per_day.get(day, 0),
+            **(wide if day == wanted[1] else {}),
         }
-        context.add_asset_metadata({**figures, **(wide if day == wanted[1] else {})}, partition_key=key)
+    days.describe(context, figures)
 
 
 def _late_days(context: dg.AssetExecutionContext, folded: Folded, rows_per_day: Mapping[datetime.date, int]) -> None:
@@ -209,13 +211,10 @@ def _late_days(context: dg.AssetExecutionContext, folded: Folded, rows_per_day: 
     if wanted is None:
         return
     known = set(context.assets_def.partitions_def.get_partition_keys()) if context.assets_def.partitions_def else set()
-    for day in folded.days:
-        if not wanted[0] <= day <= wanted[1] and day.isoformat() in known:
-            metadata: dict[str, Any] = {
-                "dagster/partition_row_count": rows_per_day.get(day, 0),
-                "why": "late or changed rows",
-            }
-            context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=metadata))
+    late = [day for day in folded.days if not wanted[0] <= day <= wanted[1] and day.isoformat() in known]
+    why = "late or changed rows"
+    rows = {day.isoformat(): {"dagster/partition_row_count": rows_per_day.get(day, 0), "why": why} for day in late}
+    days.report(context, rows)
 
 
 def _sentence(source: Source, table: Table, folded: Folded, metadata: Mapping[str, Any]) -> str:

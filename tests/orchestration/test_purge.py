@@ -91,7 +91,7 @@ def test_partitions_checks_and_the_runs_of_the_window_are_as_before(instance):
     done = purge.purge(instance, HORIZON)
     assert answers(instance) == before
     assert done.events > 50
-    assert done.evaluations > 20
+    assert done.evaluations == 5  # of the successes all but that of `today`, of the failures all but `today again`
     assert done.bytes_after < done.bytes_before
 
 
