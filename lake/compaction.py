@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -24,6 +24,7 @@ from lake.errors import PermanentError
 from lake.layout import Address, Lake
 from lake.lock import sole_writer
 from lake.parquet import FILE_ROWS, Writer, Written, now_ms, partition_values
+from lake.probe import traits
 from lake.retype import OF_ONE_LOAD
 
 TARGET = 128 << 20
@@ -32,7 +33,6 @@ MANY = 10
 BATCH_BYTES = 1 << 30  # a commit holds about this much, so that a kill costs no more
 GROUP_BYTES = 16 << 20
 ATTEMPTS = 20
-UPKEEP = "watershed.upkeep"  # marks a commit as the platform's own tidying
 UNDERSTOOD = {"timestampNtz", "appendOnly", "invariants", "checkConstraints", "changeDataFeed", "generatedColumns"}
 
 
@@ -196,12 +196,14 @@ def _fitting(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
 def _commit(lake: Lake, address: Address, batch: _Batch) -> Compacted:
     """Put the new files in the place of the old ones, as the very next version or not at all."""
     for _ in range(ATTEMPTS):
-        with sole_writer(lake, address):
+        with sole_writer(lake, address) as check:
             delta = commit.table(lake, address)
             live = set() if delta is None else {one.path for one in commit.files(delta)}
             ready = [(bin, new) for bin, new in batch.done if {one.path for one in bin.files} <= live]
             if delta is None or not ready:
                 break
+            if check is not None:
+                check()
             try:
                 delta.create_write_transaction(
                     _actions(ready),
@@ -209,6 +211,7 @@ def _commit(lake: Lake, address: Address, batch: _Batch) -> Compacted:
                     schema=delta.schema(),
                     partition_by=list(delta.metadata().partition_columns),
                     commit_properties=_properties(commit.state(delta), ready),
+                    post_commithook_properties=PostCommitHookProperties(create_checkpoint=traits(lake).has_ranges),
                 )
             except CommitFailedError:
                 continue  # another commit came first: look again what is left to do
@@ -242,7 +245,7 @@ def _properties(state: Mapping[str, Any], ready: list[tuple[Bin, list[Written]]]
     # a load that has begun before may commit after it.
     kept = {name: value for name, value in state.items() if name not in OF_ONE_LOAD}
     done = {"compacted": sum(len(bin.files) for bin, _ in ready), "into": sum(len(new) for _, new in ready)}
-    metadata = {UPKEEP: json.dumps(done)} | ({commit.STATE: json.dumps(kept)} if kept else {})
+    metadata = {commit.UPKEEP: json.dumps(done)} | ({commit.STATE: json.dumps(kept)} if kept else {})
     return CommitProperties(custom_metadata=metadata, max_commit_retries=0)
 
 

@@ -55,12 +55,13 @@ def folders(lake: Lake, folder: str) -> list[str]:
 
 def remove(lake: Lake, paths: Iterable[str]) -> None:
     """Remove files, given by their paths below the root; one that is gone already is no error."""
-    where = objects.filesystem(lake)
+    if lake.on_s3:  # not by Arrow, which puts an empty object in the place of the folder
+        client = s3.client()
+        for path in paths:
+            client.delete_object(Bucket=lake.bucket, Key=lake.key(path))
+        return
     for path in paths:
-        try:
-            where.delete_file(objects.key(lake, path))
-        except FileNotFoundError:
-            continue
+        (Path(lake.root) / path).unlink(missing_ok=True)
 
 
 def move(lake: Lake, old: str, new: str) -> None:
@@ -68,7 +69,7 @@ def move(lake: Lake, old: str, new: str) -> None:
     if lake.on_s3:
         where = objects.filesystem(lake)
         where.copy_file(objects.key(lake, old), objects.key(lake, new))
-        where.delete_file(objects.key(lake, old))
+        remove(lake, [old])
         return
     target = Path(lake.root) / new
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from lake import commit, compaction, inventory, journal, vacuum
 from lake.access import explained
 from lake.compaction import TARGET, Compacted
 from lake.layout import Address, Lake
+from lake.probe import traits
 from lake.vacuum import GRACE, RETENTION, Vacuumed
 
 ENTRIES = 50  # log entries that a reader may have to read one by one beyond the last checkpoint
@@ -108,7 +109,7 @@ def figures(delta: DeltaTable | None, target_bytes: int = TARGET) -> Figures:
 def shorten(lake: Lake, address: Address) -> bool:
     """Write a checkpoint if there are many log entries since the last: readers open the table by it; says if it did."""
     delta = commit.table(lake, address)
-    if delta is None:
+    if delta is None or not traits(lake).has_ranges:  # without ranges it could not be read
         return False
     last = max(journal.log(lake, address).checkpoints, default=-1)
     if delta.version() - last < ENTRIES:

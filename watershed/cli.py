@@ -418,7 +418,8 @@ def look_first() -> None:
     from lake import access, layout
 
     sources()
-    access.check(layout.from_environment())
+    for sentence in access.check(layout.from_environment()):
+        click.echo(sentence)
 
 
 def open_shop(here: Site, scale: float, seed: int, data: Path | None) -> None:
