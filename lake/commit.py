@@ -37,6 +37,7 @@ STATE = "watershed"
 LOOK_BACK = 50  # how many commits of other tools may lie on top of our last one
 READS_AT_ONCE = 16
 TRIES = 12
+UPKEEP = "watershed.upkeep"  # marks a commit of ours that left all rows as they were
 ATTEMPT = "watershed.attempt"  # tells a commit of one's own, whose answer was lost, from another's
 DAY = "_day"
 UNTOLD = (Decimal, bytes, dict, list)  # bounds that JSON does not have; Delta's own writer tells some

@@ -181,11 +181,15 @@ def overtaken(load: Load, raw: DeltaTable | None, since: int, busy: Busy) -> Bus
 
 
 def _commits(raw: DeltaTable, since: int) -> list[dict[str, Any]]:
-    """The states that all commits after version `since` have left; of a foreign one, an empty one."""
-    told = [
-        entry for entry in commit.entries(raw, since) if entry.get("operation") not in NEUTRAL or commit.STATE in entry
-    ]
-    return [json.loads(entry.get(commit.STATE, "{}")) for entry in told]
+    """The states that loads after version `since` have left; of any other change of the rows, an empty one."""
+    states = []
+    for entry in commit.entries(raw, since):
+        left = json.loads(entry.get(commit.STATE, "{}"))
+        if "load_id" in left:
+            states.append(left)
+        elif entry.get("operation") not in NEUTRAL and commit.UPKEEP not in entry:
+            states.append({})
+    return states
 
 
 def _is_of_same_window(load: Load, other: Mapping[str, Any]) -> bool:

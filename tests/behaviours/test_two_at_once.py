@@ -11,7 +11,7 @@ import pytest
 from trial_source import Trial, on_folder
 
 from ingestion import load
-from lake import commit
+from lake import commit, upkeep
 from lake import fold as folding
 from lake.errors import Busy
 
@@ -207,6 +207,22 @@ def test_of_two_loads_of_overlapping_days_one_commits(trial: Trial, monkeypatch:
         trial.reload("2026-01-06")
     assert trial.version("raw") == version + 1
     trial.fold()
+    trial.assert_same()
+
+
+@on_folder
+def test_small_files_put_together_meanwhile_do_not_disturb_a_load(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.run()
+    for number in range(4):
+        trial.orders(5, first=10 * number)
+        trial.run()
+    trial.sql("update orders set amount = 50, updated_at = clock_timestamp() where order_id = 1")
+    _in_between(monkeypatch, load, "take", lambda: upkeep.keep(trial.lake, trial.address("raw")))
+    version = trial.version("raw")
+    assert trial.run().taken.updated == 1
+    assert trial.version("raw") == version + 2
     trial.assert_same()
 
 
