@@ -89,6 +89,26 @@ def test_replacing_a_day_leaves_the_others(lake: Lake) -> None:
     assert _numbers(lake) == [2, 7, 8]
 
 
+def test_replacing_a_window_twice_leaves_what_once_leaves(lake: Lake) -> None:
+    days = [datetime.date(2026, 1, 5), datetime.date(2026, 1, 6)]
+    commit.append(lake, ORDERS, _rows(1), {}, base=None)
+    for _ in range(2):
+        base = commit.table(lake, ORDERS)
+        commit.replace(lake, ORDERS, _rows(7, 8, day="06"), {"cursor": "8"}, base=base, days=days)
+        assert _numbers(lake) == [7, 8]
+        assert commit.state(commit.table(lake, ORDERS)) == {"cursor": "8"}
+
+
+def test_what_an_older_version_says_of_itself_does_not_change_with_newer_commits(lake: Lake) -> None:
+    commit.append(lake, ORDERS, _rows(1), {"n": 0}, base=None)
+    older = commit.table(lake, ORDERS)
+    assert older is not None
+    for number in (1, 2):
+        commit.append(lake, ORDERS, _rows(2), {"n": number}, base=commit.table(lake, ORDERS))
+    assert commit.state(older) == {"n": 0}
+    assert commit.states(older, -1) == [{"n": 0}]
+
+
 def test_a_row_outside_of_the_replaced_days_is_refused(lake: Lake) -> None:
     commit.append(lake, ORDERS, _rows(1), {}, base=None)
     base = commit.table(lake, ORDERS)
