@@ -39,14 +39,14 @@ def asked(source: Source, ranges: Sequence[Range], ask: Callable[[Range], Digest
     return digest.total(found)
 
 
-def of_days(extent: Days, rows: int, window: Window, wanted: int = ROWS) -> list[Days]:
-    """The days of the window (of `extent`, if it names none), cut into ranges of about `wanted` rows.
+def of_days(extent: Days, rows: int, window: Window) -> list[Days]:
+    """The days of the window (of `extent`, if it names none), cut into ranges of about `ROWS` rows.
 
     `rows` is how many the table has; they are taken as spread evenly over `extent`.
     """
     days = (extent[1] - extent[0]).days + 1
     first, last = window.first or extent[0], window.last or extent[1]
-    step = max(1, min((last - first).days + 1, days * wanted // max(rows, 1)))
+    step = max(1, min((last - first).days + 1, days * ROWS // max(rows, 1)))
     starts = [first + datetime.timedelta(days=n) for n in range(0, (last - first).days + 1, step)]
     return [(start, min(last, start + datetime.timedelta(days=step - 1))) for start in starts]
 
