@@ -97,9 +97,19 @@ def test_both_jobs_run_every_asset_so_that_nothing_is_skipped_on_the_way(definit
     assert job.description
 
 
+def test_reconciliation_is_a_job_of_its_own_and_no_part_of_the_others(definitions):
+    steps = {name: definitions.resolve_job_def(name).nodes for name in ("reconcile", "changes", "settle_day")}
+    checks = {name: {step.name for step in of if step.name.endswith("_reconciled")} for name, of in steps.items()}
+    tables = {f"{source.name}__{table.name}_reconciled" for source in sources() for table in source.tables}
+    assert checks["changes"] == checks["settle_day"] == set()
+    assert checks["reconcile"] == {step.name for step in steps["reconcile"]} > tables | {"marts__fct_sales_reconciled"}
+
+
 def test_schedules_and_sensors_are_switched_on(definitions):
     schedules = {it.name: it.default_status for it in definitions.schedules}
-    assert schedules == dict.fromkeys(("hourly", "daily", "nightly_purge"), dg.DefaultScheduleStatus.RUNNING)
+    assert schedules == dict.fromkeys(
+        ("hourly", "daily", "nightly_purge", "nightly_reconcile"), dg.DefaultScheduleStatus.RUNNING
+    )
     sensors = {it.name: it.default_status for it in definitions.sensors}
     assert sensors == dict.fromkeys(("alert", "record_runs", "bury_killed_runs"), dg.DefaultSensorStatus.RUNNING)
     assert all(it.description for it in (*definitions.schedules, *definitions.sensors))
