@@ -27,7 +27,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from lake import access, inventory
-from lake.errors import Busy, PermanentError, PlatformError
+from lake.errors import Busy, LakeUnavailable, PermanentError, PlatformError
 from lake.layout import DAY_COLUMNS, Address, Lake
 from lake.lock import sole_writer
 from lake.parquet import Writer, Written, bound, now_ms, partition_values
@@ -201,6 +201,7 @@ def _add(
     now, written, attempt = now_ms(), list(files), secrets.token_hex(8)
     adds = [AddAction(one.path, one.bytes, partition_values(one.day), now, True, one.stats) for one in written]
     rows = sum(one.rows for one in written)
+    since = -1 if base is None else base.version()
     try:
         with _committing(lake, address, base):
             if base is None:
@@ -232,7 +233,7 @@ def _add(
                 )
                 base.update_incremental()
     except Busy:
-        made = _made(lake, address, base, attempt)
+        made = _made(lake, address, since, attempt)
         if made is None:
             raise
         return Committed(made, rows, len(written))
@@ -340,12 +341,11 @@ def _paths(removed: Iterable[RemoveAction]) -> set[str]:
     return {one.path for one in removed}
 
 
-def _made(lake: Lake, address: Address, base: DeltaTable | None, attempt: str) -> int | None:
-    """The version that this very attempt has made, though its maker was told otherwise; None if it has not."""
+def _made(lake: Lake, address: Address, since: int, attempt: str) -> int | None:
+    """The version after `since` that this very attempt has made, though it was told otherwise; None if it has not."""
     delta = table(lake, address)
     if delta is None:
         return None
-    since = -1 if base is None else base.version()
     made = [int(entry["version"]) for entry in entries(delta, since) if entry.get(ATTEMPT) == attempt]
     return made[-1] if made else None
 
