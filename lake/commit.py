@@ -232,7 +232,7 @@ def _add(
                     post_commithook_properties=_afterwards(lake),
                 )
                 base.update_incremental()
-    except Busy:
+    except (Busy, LakeUnavailable):  # the Delta library does not repeat a PUT whose answer was lost
         made = _made(lake, address, since, attempt)
         if made is None:
             raise

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import fix_servers
 import kills
 import pytest
 import trial_source
+from faulty_s3 import FaultyS3
 
 
 @pytest.fixture
@@ -21,6 +23,14 @@ def trial(operational_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kills.Zygote]:
     """What forks the runs that are killed."""
     it = kills.Zygote(tmp_path_factory.mktemp("zygote") / "log")
+    yield it
+    it.close()
+
+
+@pytest.fixture(scope="session")
+def proxy() -> Iterator[FaultyS3]:
+    """What stands between a lake and its S3 server, and lets requests fail."""
+    it = FaultyS3(fix_servers.address("AWS_ENDPOINT_URL"))
     yield it
     it.close()
 
