@@ -1,10 +1,11 @@
 """A process that commits to one table of a lake: `lone_writer.py <root> <first> <count>` appends one row a commit.
 
-What another has committed in between is read and the row tried again; `--unlocked` leaves the lock out.
+What another has committed in between is read and the row tried again. With `--holding` each commit says so when it has
+the lock, and waits for a line before it goes on.
 """
 
 import sys
-from contextlib import nullcontext
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,8 +30,15 @@ def append(lake: Lake, number: int) -> None:
 
 if __name__ == "__main__":
     lake, first, count = Lake(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    if "--unlocked" in sys.argv:
-        commit.sole_writer = lambda *_: nullcontext(None)
+    if "--holding" in sys.argv:
+        look = commit._version
+
+        def held(*given: Any) -> int:
+            print("holding", flush=True)
+            sys.stdin.readline()
+            return look(*given)
+
+        commit._version = held
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(first, first + count):
