@@ -161,13 +161,13 @@ def _brought(lake: Lake, address: Address, version: int) -> dict[str, int | None
 def _put_aside(lake: Lake, address: Address, found: Survey) -> Iterator[str]:
     """Move what stands in the way of reading the last good version, the newest first; their new places."""
     folder = f"{address}/{ASIDE}/{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    names = [HINT] if found.hint or found.checkpoints or found.newest > found.good else []
+    names = []
     try:
         for file in inventory.below(lake, f"{address}/{LOG}", deep=False):
             checkpoint, entry = journal.CHECKPOINT.match(file.path), journal.ENTRY.match(file.path)
             if checkpoint and (int(checkpoint[1]) in found.checkpoints or int(checkpoint[1]) > found.good):
                 names.append(file.path)
-            if entry and int(entry[1]) > found.good:
+            if file.path == HINT or (entry and int(entry[1]) > found.good):
                 names.append(file.path)
         for name in sorted(names, reverse=True):
             try:

@@ -41,7 +41,7 @@ WORDS = frozenset(
 
 def converse(session: Session, err: TextIO, *, input: Input | None = None, output: Output | None = None) -> int:
     r"""Answer statements until `\q` or Ctrl-D; returns the exit code 0. Ctrl-C drops the line or stops the query."""
-    session.out.write(f"Warehouse of {session.version.published_at:%Y-%m-%d %H:%M} UTC, read-only. \\? for help.\n")
+    session.out.write(f"{session.greeting()} \\? for help.\n")
     prompt = _prompt(session, input, output)
     while True:
         try:
@@ -58,7 +58,7 @@ def converse(session: Session, err: TextIO, *, input: Input | None = None, outpu
 
 def _answer(session: Session, text: str, err: TextIO) -> None:
     try:
-        if session.refresh():
+        if session.refresh() and session.version:
             session.out.write(f"A new version was published at {session.version.published_at:%H:%M:%S} UTC.\n")
         session.answer(text)
     except (PlatformError, duckdb.Error) as error:

@@ -85,13 +85,14 @@ def run(
 @main.command()
 @shop_option
 @click.option("-c", "--command", help="Run one statement and leave.")
-def sql(shop: str, command: str | None) -> None:
-    """Query the published warehouse, read-only; usable while a run is going on."""
+@click.option("--as-of", metavar="TIME", help="All as it was: 2026-11-20 (its end, UTC) or 2026-11-20T12:00Z.")
+def sql(shop: str, command: str | None, as_of: str | None) -> None:
+    """Query the published warehouse and the lake (source.table), read-only; usable while a run is going on."""
     from orchestration import site
     from warehouse import prompt
 
     site.enter(shop)
-    sys.exit(prompt.run(command))
+    sys.exit(prompt.run(command, as_of=as_of))
 
 
 @main.command()

@@ -10,9 +10,13 @@ from click.testing import CliRunner
 from trial_source import Trial, on_folder
 
 from ingestion import load
-from lake import commit, compaction, inventory, upkeep, vacuum, verify
+from lake import commit, compaction, inventory, journal, upkeep, vacuum, verify
+from lake.errors import PermanentError
 from lake.layout import Address
 from watershed import cli_lake
+
+# One S3 server will do: what is done to the store here is listing, copying and removing.
+on_folder_and_s3 = pytest.mark.parametrize("lake_root", ["folder", "ceph"], indirect=True)
 
 
 def _later(**length: float) -> datetime:
@@ -37,6 +41,7 @@ def _command(*arguments: str) -> str:
     return result.output
 
 
+@on_folder_and_s3
 def test_loads_before_between_and_after_upkeep_bring_what_the_source_holds(trial: Trial) -> None:
     trial.declare(history=True)
     _runs(trial, 3)
@@ -56,6 +61,7 @@ def test_loads_before_between_and_after_upkeep_bring_what_the_source_holds(trial
     trial.assert_same()
 
 
+@on_folder_and_s3
 def test_each_load_can_still_be_verified_after_its_files_were_put_together(trial: Trial) -> None:
     _runs(trial, 3)
     loads = [state["load_id"] for state in commit.states(_raw(trial), -1)]
@@ -156,6 +162,7 @@ def test_loads_and_upkeep_at_once_end_with_what_the_source_holds(trial: Trial) -
     trial.assert_same()
 
 
+@on_folder_and_s3
 def test_orphans_and_uploads_that_were_never_completed_are_collected_after_the_grace_period(trial: Trial) -> None:
     _runs(trial, 1)
     address = trial.address()
@@ -175,6 +182,7 @@ def test_orphans_and_uploads_that_were_never_completed_are_collected_after_the_g
     trial.assert_same()
 
 
+@on_folder_and_s3
 def test_the_status_names_every_table_and_what_to_do(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "holds no table yet" in _command("status")
     _runs(trial, 3)
@@ -204,3 +212,100 @@ def test_the_command_says_what_it_did_and_what_it_would_do(trial: Trial) -> None
 
 def _raw(trial: Trial) -> Any:
     return commit.table(trial.lake, Address("raw", "trial", "orders"))
+
+
+def _cut_entry(trial: Trial, zone: Any, version: int) -> None:
+    path = f"{trial.address(zone)}/_delta_log/{version:020}.json"
+    whole = inventory.read(trial.lake, path)
+    inventory.write(trial.lake, path, whole[: len(whole) // 2])
+
+
+@on_folder_and_s3
+def test_a_table_with_a_broken_entry_says_so_is_restored_and_loads_again_what_was_lost(trial: Trial) -> None:
+    trial.declare(history=True)
+    _runs(trial, 3)
+    before = (trial.rows("order_id, amount"), trial.rows("order_id, amount, _op", suffix="_history"))
+    _cut_entry(trial, "raw", 1)
+    sentence = "lake table raw/trial/orders: log entry 00000000000000000001.json is cut off or no JSON"
+    with pytest.raises(PermanentError, match=sentence):
+        trial.run()
+    assert "damaged" in _command("status")
+    assert "run `watershed lake restore raw/trial/orders`" in _command("check")
+    shown = _command("restore", "raw/trial/orders")
+    assert "raw/trial/orders: is again what it was at version 0" in shown
+    assert "lost: load of version 1 (rows not known, its entry is broken)" in shown
+    assert "processed/trial/orders: is again what it was at version 0" in shown
+    assert "processed/trial/orders_history: is again what it was at version 0" in shown
+    assert "all are whole" in _command("check", "--deep")
+    trial.run()
+    trial.assert_same()
+    assert trial.rows("order_id, amount") == before[0]
+    after = trial.rows("order_id, amount, _op", suffix="_history")
+    assert {row[:2] for row in after} <= {row[:2] for row in before[1]}
+    _rebuilt(trial)
+    assert "all are whole" in _command("check", "--deep")
+    assert "nothing was changed" in _command("restore", "raw/trial/orders")
+
+
+@on_folder_and_s3
+def test_a_lost_file_of_raw_is_found_and_its_load_is_read_again(trial: Trial) -> None:
+    _runs(trial, 3)
+    newest = max(compaction.in_order(_raw(trial)), key=lambda one: one.path in _added(trial, 2))
+    inventory.remove(trial.lake, [f"{trial.address('raw')}/{newest.path}"])
+    assert f"raw/trial/orders: file {newest.path} is missing." in _command("check", "trial.orders")
+    assert "(15 rows before, 10 now); version 2 undone" in _command("restore", "raw/trial/orders")
+    trial.run()
+    trial.assert_same()
+    _rebuilt(trial)
+
+
+@on_folder
+def test_a_lost_file_of_processed_comes_back_from_raw(trial: Trial) -> None:
+    _runs(trial, 3)
+    path = next(one.path for one in commit.files(_delta(trial)) if "day=05" in one.path)
+    inventory.remove(trial.lake, [f"{trial.address()}/{path}"])
+    shown = _command("restore", "processed/trial/orders")
+    assert "processed/trial/orders: is again what it was at version 1" in shown
+    trial.run()
+    trial.assert_same()
+
+
+@on_folder
+def test_raw_that_goes_back_further_than_processed_can_says_so(trial: Trial) -> None:
+    _runs(trial, 3)
+    now = _later(seconds=1)
+    upkeep.keep(trial.lake, trial.address(), now=now, retention=timedelta(), grace=timedelta(), force=True)
+    _cut_entry(trial, "raw", 2)
+    shown = _command("restore", "raw/trial/orders")
+    assert "rows of the lost loads stay in processed/trial/orders" in shown
+    trial.run()
+    trial.assert_same()
+
+
+@on_folder
+def test_a_name_that_means_several_tables_or_a_time_that_means_none_is_refused(trial: Trial) -> None:
+    _runs(trial, 1)
+    assert "is in 2 zones; say which zone: raw/trial/orders, processed/trial/orders" in _command(
+        "restore", "trial.orders"
+    )
+    assert "--to: yesterday is neither a version nor a time" in _command(
+        "restore", "raw/trial/orders", "--to", "yesterday"
+    )
+
+
+def _delta(trial: Trial) -> Any:
+    return commit.table(trial.lake, trial.address())
+
+
+def _added(trial: Trial, version: int) -> set[str]:
+    actions = journal.actions(trial.lake, trial.address("raw"), version)
+    return {action["add"]["path"] for action in actions if "add" in action}
+
+
+def _rebuilt(trial: Trial) -> None:
+    """Raw alone holds everything: processed is built anew from it."""
+    for address in (trial.address(), trial.address(suffix="_history")):
+        files = [f"{address}/{one.path}" for one in inventory.below(trial.lake, str(address))]
+        inventory.remove(trial.lake, files)
+    trial.fold()
+    trial.assert_same()
