@@ -100,6 +100,8 @@ FILES: Mapping[str, str] = {
 COLUMN: Mapping[str, str] = {
     "type": "`text` or `decimal(precision, scale)`; where the source has no types (files, python) also `bigint`, "
     "`double`, `boolean`, `date`, `timestamp` (no zone) or `timestamptz`.",
+    "from": "The column's name at the source, where it is another one than here: after a rename at the source the lake "
+    "keeps its name, and nothing is read again. Everything else in the source file says the lake's name.",
     "description": "What it means, and in which unit.",
 }
 HYPERTABLE: Mapping[str, str] = {

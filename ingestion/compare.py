@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion import catalogue
 from ingestion.catalogue import FoundTable
-from ingestion.connectors import Connector, Shape, connector
+from ingestion.connectors import Connector, Shape, connector, declaration
 from ingestion.declared import differences, newly_dropped
 from ingestion.spec import Source, Table
 from lake import commit, read
@@ -141,7 +141,8 @@ def _zoneless(session: psycopg.Connection[Any], source: Source) -> Iterator[tupl
         where n.nspname = %s and c.relname = %s and a.atttypid = 'timestamp'::regtype and a.attname = any(%s)
     """
     for table in source.tables:
-        timed = [name for name in (table.cursor, table.partition.column if table.partition else None) if name]
+        named = [name for name in (table.cursor, table.partition.column if table.partition else None) if name]
+        timed = [table.renamed.get(name, name) for name in named]
         for (column,) in session.execute(query, [source.schema_, table.name, timed]).fetchall():
             yield table, column
 
@@ -154,10 +155,14 @@ def _with_catalogue(table: Table, found: FoundTable | None, source: Source) -> l
         return [fails(f"there is no table {source.schema_}.{table.name} at the source, or its schema is not granted")]
     if not found.is_readable:
         return [fails("permission to read it is missing: grant select on it to the platform's user")]
-    there = {column.name for column in found.columns}
+    try:
+        there = declaration.renamed("", table, [column.name for column in found.columns])
+    except PlatformError as error:
+        return [fails(f"{error.what}; {error.mend}")]
+    found = _as_in_the_lake(found, there)
     named = [*table.key, table.cursor, table.partition.column if table.partition else None]
     needed = dict.fromkeys(name for name in [*named, *table.drop, *table.mask, *table.columns] if name)
-    if missing := [name for name in needed if name not in there]:
+    if missing := [name for name in needed if name not in there.values()]:
         return [fails(f"declared but missing at the source: {_names(missing)}")]
     looks = [*_keys(table, found), *_cursor(table, found), *_unseen(table, found)]
     if found.is_filtered:
@@ -167,6 +172,13 @@ def _with_catalogue(table: Table, found: FoundTable | None, source: Source) -> l
     if bare := [name for name in plain if name not in table.columns or not table.columns[name].description]:
         findings.append(Finding(table.name, "note", f"not described: {_names(bare)}"))
     return findings
+
+
+def _as_in_the_lake(found: FoundTable, names: Mapping[str, str]) -> FoundTable:
+    """The table with the names that the lake has for its columns."""
+    columns = tuple(replace(column, name=names[column.name]) for column in found.columns)
+    keys = tuple(tuple(names.get(name, name) for name in key) for key in found.keys)
+    return replace(found, columns=columns, keys=keys, indexed=frozenset(names.get(it, it) for it in found.indexed))
 
 
 def _keys(table: Table, found: FoundTable) -> Iterator[str]:
@@ -202,7 +214,8 @@ def _other_servers_numbers(
 
     for table in source.tables:
         there = found.get(table.name)
-        column = there.column(table.cursor) if there and there.is_readable and table.cursor else None
+        cursor = table.renamed.get(table.cursor or "", table.cursor)
+        column = there.column(cursor) if there and there.is_readable and cursor else None
         if column is None or column.kind != "xid8":
             continue
         query = sql.SQL("select exists (select from {} where {} >= pg_snapshot_xmax(pg_current_snapshot()))")
@@ -268,12 +281,13 @@ def _next_read(source: Source, table: Table, found: FoundTable | None, lake: Lak
     """What the next load reads of a table, and what to know of a changed declaration."""
     from ingestion import load
 
-    state = commit.state(commit.table(lake, Address("raw", source.name, table.name)))
+    raw = commit.table(lake, Address("raw", source.name, table.name))
+    state = commit.state(raw)
     whole = "reads the whole table" + (f" ({found.rows:,} rows)" if found and found.rows is not None else "")
     if not state:
         return f"{whole}: it was never loaded", []
     try:
-        changed = load.redeclared(state, source, table)
+        changed = load.redeclared(state, source, table, read.columns(raw))
     except PlatformError as error:
         return "reads nothing", [Finding(table.name, "fails", f"{error.what}; {error.mend}")]
     if changed:

@@ -15,6 +15,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str,
     ]
     found += _of_columns("type", before.get("columns") or {}, now.get("columns") or {}, "the source's own")
     found += _of_columns("mask", before.get("mask") or {}, now.get("mask") or {}, "none")
+    found += _of_columns("name at the source", before.get("from") or {}, now.get("from") or {}, "the lake's")
     old, new = set(before.get("drop") or ()), set(now.get("drop") or ())
     found += [f"{name} is dropped from now on" for name in sorted(new - old)]
     found += [f"{name} is no longer dropped" for name in sorted(old - new)]

@@ -8,7 +8,7 @@ import datetime
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -149,18 +149,24 @@ def declared(source: Source, table: Table) -> str:
             "mask": dict(sorted(table.mask.items())),
             "shards": sorted(source.shards),
         }
+        | ({"from": dict(sorted(table.renamed.items()))} if table.renamed else {})
     )
 
 
-def redeclared(before: dict[str, Any], source: Source, table: Table) -> list[str]:
+def redeclared(before: dict[str, Any], source: Source, table: Table, known: Collection[str] = ()) -> list[str]:
     """The keys of the declaration that differ from those of the last load; none if it did not tell them.
+
+    `known` are the columns that raw has. A column that is taken from another one of the source from now on counts only
+    if the lake has that one, too: then it came late, and rows were loaded under the source's name in between.
 
     Raises SpecError if the table would have to lie in other partitions.
     """
     if not before.get("declared"):
         return []
     old, new = json.loads(before["declared"]), json.loads(declared(source, table))
+    taken = {(name, at_source) for name, at_source in new.pop("from", {}).items() if at_source in known}
     changed = [name for name in new if old.get(name) != new[name]]
+    changed += ["from"] if taken - set(old.get("from", {}).items()) else []
     if "partition" in changed:
         what = f"partition was {old['partition'] or 'none'} and is now {new['partition'] or 'none'}"
         mend = "change it back, or load the table anew under another name"
@@ -183,7 +189,7 @@ def _attempt(lake: Lake, source: Source, table: Table, wanted: Days | None, allo
     fold(lake, subject(source, table))  # what an earlier, killed run left waiting
     raw = commit.table(lake, subject(source, table).at("raw"))
     before = commit.state(raw)
-    changed = redeclared(before, source, table)
+    changed = redeclared(before, source, table, read.columns(raw))
     if changed:
         LOG.warning("%s.%s: %s changed: the whole table is read again", source.name, table.name, ", ".join(changed))
     kind, words = _kind(table, before, None if changed else wanted, bool(changed))

@@ -57,11 +57,15 @@ ColumnType = Annotated[str, AfterValidator(_type), Field(json_schema_extra={"pat
 class Column(Declared):
     """One column: `type` only where inference would get it wrong, `description` for people.
 
+    `from` is the column's name at the source where that is another one than the lake's; everything else in the source
+    file names the lake's.
+
     Types: text, decimal(p, s); where the source has no types (files, python) also bigint, double, boolean, date,
     timestamp (no zone), timestamptz.
     """
 
     type: ColumnType | None = None
+    from_: str | None = Field(default=None, alias="from", min_length=1)
     description: str = ""
 
 
@@ -176,8 +180,28 @@ class Table(Declared):
         if masked := set(self.mask) & ({self.cursor} | ({self.partition.column} if self.partition else set())):
             raise ValueError(f"mask names {sorted(masked)[0]!r}, which is the cursor or partition; take it out")
         if taken := PLATFORM_COLUMNS & set(self.columns):
-            raise ValueError(f"columns names {sorted(taken)[0]!r}, a partition column of the lake; rename it in a view")
+            raise ValueError(
+                f"columns names {sorted(taken)[0]!r}, a partition column of the lake; give it another name, with "
+                f"`from: {sorted(taken)[0]}`"
+            )
+        self._taken_once()
         return self
+
+    def _taken_once(self) -> None:
+        """Refuse a column of the source that becomes two of the lake, or that is still called by its old name."""
+        lake: dict[str, str] = {}
+        for name, old in self.renamed.items():
+            if (other := lake.setdefault(old, name)) != name:
+                raise ValueError(f"columns takes both {other!r} and {name!r} from {old!r}; keep one")
+        timed = [self.cursor, self.partition.column if self.partition else None]
+        for named in (*self.key, *timed, *self.drop, *self.mask, *self.columns):
+            if (new := lake.get(named or "")) and named not in self.renamed:
+                raise ValueError(f"{named!r} is called {new!r} in the lake; write {new} in its place")
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Columns whose name at the source is another one: name in the lake → name at the source."""
+        return {name: it.from_ for name, it in self.columns.items() if it.from_ and it.from_ != name}
 
 
 class Source(Declared):

@@ -33,7 +33,8 @@ def decide(
     if missing := [name for name in needed if name not in given]:
         mend = "bring it back at the source, or take it out of the source file"
         raise SchemaDrift(where, f'column "{missing[0]}" is declared but missing at the source', mend)
-    _refuse_columns(where, contract, new, gone)
+    renamed = _renamed(new, gone, before, given)
+    _refuse_columns(where, contract, new, gone, renamed)
     barred = new if contract.columns in ("discard_value", "discard_row") else []
     types, may_fail = dict(given), []
     widened: dict[str, pa.DataType] = {}
@@ -57,13 +58,31 @@ def decide(
         widened=widened,
         native=native,
         masked=frozenset(masked),
-        notes=_notes(contract, new, widened, before),
+        notes=(*_notes(contract, new, widened, before), *renamed.values()),
     )
 
 
-def _refuse_columns(where: str, contract: Contract, new: list[str], gone: list[str]) -> None:
+def _renamed(
+    new: list[str], gone: list[str], before: Mapping[str, pa.DataType], given: Mapping[str, pa.DataType]
+) -> dict[str, str]:
+    """Each new column that may be one that is gone, the only ones of their type, and what to do if it is."""
+    found = {}
+    for name in new:
+        alike = [old for old in gone if before[old].equals(given[name])]
+        if len(alike) == 1 and sum(given[other].equals(given[name]) for other in new) == 1:
+            declare = f"if it was renamed, declare `columns: {{{alike[0]}: {{from: {name}}}}}`"
+            found[name] = f"column {alike[0]} is gone and {name} is new with the same type: {declare}"
+    return found
+
+
+def _refuse_columns(
+    where: str, contract: Contract, new: list[str], gone: list[str], renamed: Mapping[str, str]
+) -> None:
     if contract.columns != "freeze":
         return
+    if new and new[0] in renamed:
+        what, _, mend = renamed[new[0]].partition(": ")
+        raise SchemaDrift(where, what, f"{mend}; if not, declare `contract: {{columns: evolve}}`")
     if new:
         mend = "declare `contract: {columns: evolve}`, or drop it with `drop: [...]`"
         raise SchemaDrift(where, f'column "{new[0]}" is new at the source', mend)

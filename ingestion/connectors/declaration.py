@@ -41,13 +41,31 @@ def require(
             raise SpecError(where, f'the {role} column "{column}" is {(shown or kinds)[column]}', mend)
 
 
+def renamed(where: str, table: Table, columns: Iterable[str]) -> dict[str, str]:
+    """The source's columns (each name → its name in the lake), as `columns: {amount: {from: total_amount}}` says.
+
+    A column that still has its old name is read under it: the declaration may come before the change at the source.
+    Raises SchemaDrift if the source has both names, or neither.
+    """
+    names = {name: name for name in columns}
+    for name, old in table.renamed.items():
+        if old in names and name in names and name not in table.renamed.values():
+            mend = f'give the other one a name of its own: `columns: {{{name}_: {{from: "{name}"}}}}`'
+            raise SchemaDrift(where, f'column "{name}" is taken from "{old}", but the source has a "{name}" too', mend)
+        if old not in names and name not in names:
+            mend = "bring it back at the source, or correct `from`"
+            raise SchemaDrift(where, f'column "{name}" comes from "{old}", which is missing at the source', mend)
+    names.update({old: name for name, old in table.renamed.items() if old in names})
+    return names
+
+
 def reject_clashes(where: str, columns: Iterable[str], reserved: Sequence[str] = RESERVED) -> None:
     """Refuse a column with the name of one of the lake's own, or of another but for its case. Raises SchemaDrift."""
     seen = set(reserved)
     for column in columns:
         if column.lower() in seen:
             of = "a column of the lake's own" if column.lower() in reserved else "another column but for its case"
-            mend = f"leave it out (`drop: [{column}]`), or rename it in a view at the source"
+            mend = f"leave it out (`drop: [{column}]`), or give it another name: `columns: {{x: {{from: {column}}}}}`"
             raise SchemaDrift(where, f'column "{column}" has the name of {of}', mend)
         seen.add(column.lower())
 

@@ -83,7 +83,7 @@ class Files:
         if not listing and not known.types:
             mend = f"drop one, or correct `files: path` or {self.source.connection}"
             raise SchemaDrift(where, f"no file matches {_files(table).path} yet", mend)
-        names = Names([*uncatalogued.named(table, OWN), *known.types])
+        names = Names([*uncatalogued.named(table, OWN), *known.types], table.renamed)
         learnt = self._learnt(table, names, known, listing)
         if not known.types:
             uncatalogued.require(where, table, [*learnt, *table.drop], OWN)

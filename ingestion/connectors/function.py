@@ -165,7 +165,7 @@ class Function:
     def _call(self, table: Table, window: Window) -> Iterator[pa.Table]:
         """What the function yields for a window, as tables; its errors as one sentence."""
         function = self._function(table)
-        names = Names(uncatalogued.named(table))
+        names = Names(uncatalogued.named(table), table.renamed)
         try:
             answer = function if _is_ready(function) else function(**self._arguments(function, window))
             for part in records.tables(answer):

@@ -62,6 +62,7 @@ class MySQL:
         self.readers: list[Session] = []
         self.readings: dict[str, dict[str, Reading]] = {}
         self.grains: dict[str, Grain] = {}
+        self.names: dict[str, dict[str, str]] = {}
         self.snapshot_by = ""
         self.is_mariadb = "MariaDB" in str(self.session.rows("select version()")[0][0])
 
@@ -304,7 +305,12 @@ class MySQL:
         found = self.session.rows(self._about(CATALOGUE, table))
         if not found:
             self._miss(table)
-        return {row[0]: Column(row[0], row[1].lower(), row[2].lower(), bool(row[3]), *row[4:]) for row in found}
+        where = f"source {self.source.name}, table {table.name}"
+        self.names[table.name] = names = declaration.renamed(where, table, [row[0] for row in found])
+        return {
+            names[row[0]]: Column(names[row[0]], row[1].lower(), row[2].lower(), bool(row[3]), *row[4:])
+            for row in found
+        }
 
     def _miss(self, table: Table) -> None:
         """Say why the catalogue does not show a table: it hides those that the user may not read."""
@@ -312,7 +318,7 @@ class MySQL:
         mend = "create it, or remove it from the source file"
         missing = SchemaDrift(where, f"there is no table {self.schema}.{table.name} at the source", mend)
         try:
-            self.session.rows(f"select 1 from {self._place(table)} limit 1")
+            self.session.rows(f"select 1 from {name(self.schema)}.{name(table.name)} limit 1")
         except AccessDenied:
             what = f"the user may not read {self.schema}.{table.name}, or there is no such table"
             raise AccessDenied(where, what, "grant select to the platform's user") from None
@@ -324,10 +330,11 @@ class MySQL:
         keys: dict[str, list[Column]] = {}
         partial = set()
         for index, column, is_prefix in self.session.rows(self._about(INDEXES, table)):
-            if is_prefix or column not in columns:
+            known = self.names[table.name].get(column, "")
+            if is_prefix or known not in columns:
                 partial.add(index)
             else:
-                keys.setdefault(index, []).append(columns[column])
+                keys.setdefault(index, []).append(columns[known])
         return [key for index, key in keys.items() if index not in partial]
 
     def _reading(self, table: Table, column: Column) -> Reading:
@@ -349,7 +356,14 @@ class MySQL:
         return max(1, min(BATCH_ROWS, cut.PAGE_BYTES // max(self._grain(table).bytes_per_row, 64)))
 
     def _place(self, table: Table) -> str:
-        return f"{name(self.schema)}.{name(table.name)}"
+        """The table with the names that its columns have in the lake; the server merges it into what is asked of it."""
+        place = f"{name(self.schema)}.{name(table.name)}"
+        if not table.renamed:
+            return place
+        if table.name not in self.names:
+            self._columns(table)
+        columns = ", ".join(f"{name(old)} as {name(new)}" for old, new in self.names[table.name].items())
+        return f"(select {columns} from {place}) as renamed"
 
     def _about(self, query: str, table: Table) -> str:
         return query.format(schema=constant(self.schema), table=constant(table.name))

@@ -170,7 +170,8 @@ def _ranges(self: MySQL, table: Table, shape: Shape, window: Window) -> list[lis
         return [[]]
     column = name(table.partition.column)
     extent = None
-    if self.session.rows(self._about(INDEXED, table) + constant(table.partition.column))[0][0]:
+    at_source = table.renamed.get(table.partition.column, table.partition.column)
+    if self.session.rows(self._about(INDEXED, table) + constant(at_source))[0][0]:
         extent = self.extent(table)
     if window.first and window.last:
         days = ranges.of_days(extent, shape.rows, window) if extent else [(window.first, window.last)]

@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -84,6 +85,7 @@ class Postgres:
         self.is_attached = False
         self.readings: dict[str, dict[str, Reading]] = {}
         self.natives: dict[str, dict[str, str]] = {}
+        self.names: dict[str, dict[str, str]] = {}
         self.widths: dict[str, int] = {}
         self.cursors = threading.local()
         self.opened: list[duckdb.DuckDBPyConnection] = []
@@ -106,7 +108,10 @@ class Postgres:
         if not rows:
             mend = "create it, or remove it from the source file"
             raise SchemaDrift(where, f"there is no table {self.source.schema_}.{table.name} at the source", mend)
-        unique = [set(keys) for (keys,) in self._ask(UNIQUE_KEYS, [name])]
+        names = declaration.renamed(where, table, [row.name for row in rows])
+        rows = [replace(row, name=names[row.name]) for row in rows]
+        self.names[table.name] = names
+        unique = [{names[key] for key in keys} for (keys,) in self._ask(UNIQUE_KEYS, [name])]
         declaration.require(where, table, {row.name: row.base for row in rows}, cursors=CURSORS, days=DAYS)
         kept = [row for row in rows if row.name not in table.drop]
         native = {row.name: row.full for row in kept}
@@ -146,7 +151,7 @@ class Postgres:
         if table.partition is None:
             return None
         column = quoted(table.partition.column)
-        first, last = self._ask(f"select min({column}), max({column}) from {self._relation(table)}")[0]
+        first, last = self._ask(f"select min({column}), max({column}) from {self._named(table)}")[0]
         return None if first is None else (_utc_day(first), _utc_day(last))
 
     def state(self, table: Table) -> str:
@@ -158,7 +163,7 @@ class Postgres:
         conditions = self._conditions(table, shape, window)
         if not conditions:
             return shape.rows or 2**62  # never analysed: as good as large
-        plan = self._ask(f"explain (format json) select from {self._relation(table)} where {' and '.join(conditions)}")
+        plan = self._ask(f"explain (format json) select from {self._named(table)} where {' and '.join(conditions)}")
         return int(plan[0][0][0]["Plan"]["Plan Rows"])
 
     def begin(self, *, hold: bool = True) -> str:
@@ -236,7 +241,7 @@ class Postgres:
         """Just the keys."""
         readings = {column: self.readings[table.name][column] for column in table.key}
         schema = pa.schema([shape.schema.field(column) for column in table.key])
-        yield from self._rows(schema, readings, table, self._relation(table), [])
+        yield from self._rows(schema, readings, table, self._named(table), [])
 
     def digests(
         self, table: Table, shape: Shape, window: Window, columns: Mapping[str, pa.DataType], *, pause: float = 0.0
@@ -333,7 +338,21 @@ class Postgres:
         return f"{quoted(self.source.schema_)}.{quoted(table.name)}"
 
     def _origin(self, table: Table, chunk: Chunk) -> str:
-        return f"only {chunk.bounds['heap']}" if chunk.bounds else self._relation(table)
+        return self._named(table, f"only {chunk.bounds['heap']}" if chunk.bounds else self._relation(table))
+
+    def _named(self, table: Table, origin: str = "") -> str:
+        """The rows of `origin`, or of all the table, with the names that their columns have in the lake.
+
+        The planner looks through it: indexes and ranges of pages are used as without.
+        """
+        origin = origin or self._relation(table)
+        if not table.renamed:
+            return origin
+        if table.name not in self.names:
+            self.shape(table)
+        columns = [f"{quoted(old)} as {quoted(new)}" for old, new in self.names[table.name].items()]
+        system = ["ctid", "xmin"] if self._heaps(table) else []
+        return f"(select {', '.join([*system, *columns])} from {origin}) as renamed"
 
     def _conditions(self, table: Table, shape: Shape, window: Window) -> list[str]:
         conditions = []

@@ -41,7 +41,7 @@ def digests(
     engine = Engine(readings, self.natives[table.name], dict.fromkeys(salted, salt), encoding)
     key = (*table.key, SHARD) if SHARD in columns else table.key
     day = table.partition.column if table.partition else None
-    written = query(engine, self._relation(table), key, day, columns)
+    written = query(engine, self._named(table), key, day, columns)
     with self._explaining():
         self.session.execute(SETTINGS)
     conditions = self._conditions(table, shape, replace(window, first=None, last=None))
@@ -67,10 +67,12 @@ def _ranges(self: Postgres, table: Table, shape: Shape, window: Window) -> list[
     column = quoted(table.partition.column)
     relation = self._relation(table)
     if window.first is None or window.last is None:
-        if not self._ask(INDEXED, [relation, table.partition.column])[0][0]:
+        at_source = {new: old for old, new in self.names[table.name].items()}[table.partition.column]
+        if not self._ask(INDEXED, [relation, at_source])[0][0]:
             return [[]]
         misfit = self.readings[table.name][table.partition.column].misfit
-        found = self._ask(f"select min({column})::date, max({column})::date from {relation} where not ({misfit})")[0]
+        ends = f"select min({column})::date, max({column})::date from {self._named(table)}"
+        found = self._ask(f"{ends} where not ({misfit})")[0]
         if found[0] is None:
             return [[]]
         days = ranges.of_days(found, shape.rows or _planned(self, relation), window)

@@ -51,7 +51,7 @@ IN_TABLE = [
     ("{drop: [at], partition: day(at)}", "drop names 'at', which is the key, cursor or partition; keep it"),
     ("mask: {updated_at: sha256}", "mask names 'updated_at', which is the cursor or partition; take it out"),
     ("mask: {email: md5}", "\"mask.email\" is 'md5'; input should be 'sha256'"),
-    ("columns: {year: {description: x}}", "columns names 'year', a partition column of the lake; rename it in a view"),
+    ("columns: {year: {description: x}}", "columns names 'year', a partition column of the lake; give it another name, with `from: year`"),
     (
         "columns: {amount: money}",
         "columns.amount.type: type 'money' is unknown; write text or decimal(",
