@@ -18,7 +18,8 @@ import pyarrow.types as is_
 from lake.duck import quoted
 
 P, Q = 2_147_483_647, 2_147_483_629  # the greatest primes below 2^31
-NULL = 3_000_000_007  # stands for NULL: above every remainder, and above every integer of 32 bits
+NULL = 3_000_000_007  # stands for NULL in 32 bits, of which it is none
+NULL_OF_64 = 0x5555_5555_5555_5555  # and in 64: one number of 2^64 that is not told from it
 MODULUS = 1 << 64
 NAN = 0x7FF8_0000_0000_0000
 SPREAD = 805_306_457, 402_653_189
@@ -98,10 +99,10 @@ class Engine(Protocol):
 def integers(engine: Engine, forms: Mapping[str, Form]) -> dict[str, tuple[str, bool]]:
     """The SQL of the integers that stand for a row, and whether each is narrow, by the names of their coefficients."""
     texts = [engine.text(name) for name in sorted(forms) if forms[name] == TEXT]
-    found = {
-        name: (engine.octets(engine.text(name)) if how == TEXT else engine.value(name, how), how.is_narrow)
-        for name, how in sorted(forms.items())
-    }
+    found = {}
+    for name, how in sorted(forms.items()):
+        value = engine.octets(engine.text(name)) if how == TEXT else engine.value(name, how)
+        found[name] = f"coalesce({value}, {NULL if how.is_narrow else NULL_OF_64})", how.is_narrow
     if texts:
         found[TEXTS] = engine.hashed(engine.joined(texts)), False
     return found
@@ -116,7 +117,7 @@ def linear(terms: Iterable[tuple[str, str, bool]], number: int, integer: str) ->
     products = []
     for name, value, narrow in terms:
         rest = value if narrow else f"cast({value} % {prime} as {integer})"
-        products.append(f"coalesce({rest}, {NULL}) * {coefficients(name)[number]}")
+        products.append(f"{rest} * {coefficients(name)[number]}")
     parts = [products[start : start + TOGETHER] for start in range(0, len(products), TOGETHER)]
     sums = [f"({' + '.join(part)}) % {prime}" for part in parts]
     return sums[0] if len(sums) == 1 else f"({' + '.join(sums)}) % {prime}"
