@@ -5,7 +5,7 @@ import warnings
 import dagster as dg
 
 from ingestion.spec import sources
-from orchestration import jobs, lake_assets, metric_assets, models, purge, reconcile_checks, site
+from orchestration import jobs, lake_assets, metric_assets, models, purge, reconcile_checks, site, upkeep_job
 from orchestration.progress import terminal_logger
 
 
@@ -21,8 +21,8 @@ def defs() -> dg.Definitions:
             *metric_assets.assets(),
         ],
         asset_checks=reconcile_checks.checks(),
-        jobs=[*jobs.jobs(), purge.job(), reconcile_checks.job()],
-        schedules=[*jobs.schedules(), purge.schedule(), reconcile_checks.schedule()],
+        jobs=[*jobs.jobs(), upkeep_job.job(), purge.job(), reconcile_checks.job()],
+        schedules=[*jobs.schedules(), upkeep_job.schedule(), purge.schedule(), reconcile_checks.schedule()],
         sensors=jobs.sensors(),
         resources={"reading": lake_assets.Reading()},
         loggers={"console": dg.colored_console_logger, "terminal": terminal_logger},
