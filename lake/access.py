@@ -127,7 +127,7 @@ def explained(lake: Lake, error: Exception) -> PlatformError:
         return found
     if not lake.on_s3 and (isinstance(error, PermissionError) or "Permission denied" in text):
         return AccessDenied(where, "no right to write", "give this user the right, or set LAKE_ROOT elsewhere")
-    if broken := _broken_file(lake, text):
+    if broken := broken_file(lake, text):
         return broken
     first = redact(text).strip().splitlines()[0] if text.strip() else type(error).__name__
     mend = "mend the cause and run again; nothing committed is harmed"
@@ -143,7 +143,7 @@ def told(lake: Lake) -> Iterator[None]:
         raise explained(lake, error) from None
 
 
-def _broken_file(lake: Lake, text: str) -> PermanentError | None:
+def broken_file(lake: Lake, text: str) -> PermanentError | None:
     """The sentence for a data file that a reader could not read, if `text` names one of this lake."""
     match = re.search(re.escape(lake.root) + r"/(\w+/[^/]+/[^/]+)/([^\"'\s]+\.parquet)", text)
     if not match:

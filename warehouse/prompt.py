@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, Self, TextIO
 import duckdb
 
 from lake import duck, layout
-from lake.access import explained
+from lake.access import broken_file
 from lake.duck import literal, quoted
 from lake.errors import PermanentError, PlatformError, SpecError
 from warehouse.access import in_force, open_version
@@ -117,10 +117,8 @@ class Session:
                 self._show(self.connection.query(statement.query))
             else:
                 self.connection.execute(statement.query)
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            with contextlib.suppress(SpecError):
-                raise explained(layout.from_environment(), error) from None
-            raise
+        except duckdb.Error as error:
+            raise _named(error) from None
 
     def _add_views(self) -> bool:
         """Add the lake's tables; False if there is no lake."""
@@ -255,6 +253,14 @@ def _opened_at(instant: datetime.datetime, root: Path | str | None) -> tuple[duc
         return connection, opened
     connection.close()  # deleted meanwhile, and a newer one opened in its place
     return duck.connect(), None
+
+
+def _named(error: duckdb.Error) -> Exception:
+    """The sentence for a file of the lake that is missing or broken; any other error as it is."""
+    try:
+        return broken_file(layout.from_environment(), str(error)) or error
+    except SpecError:
+        return error
 
 
 def _past(text: str) -> datetime.datetime:
