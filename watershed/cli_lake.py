@@ -13,6 +13,26 @@ def lake() -> None:
 
 
 @lake.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+@click.option("--kms-key", default="", help="Encrypt by this KMS key, not by the server's own.")
+@click.option(
+    "--version-days", type=click.IntRange(1), default=30, show_default=True, help="Removed objects stay so long."
+)
+@click.option(
+    "--quarantine-days", type=click.IntRange(1), default=7, show_default=True, help="Those of the quarantine so long."
+)
+def init(dry_run: bool, kms_key: str, version_days: int, quarantine_days: int) -> None:
+    """Make the lake's bucket and set it up: closed to the public, versioned, encrypted, with rules for what may go."""
+    from lake import layout, setup
+
+    place = layout.from_environment()
+    wish = setup.Wish(version_days, quarantine_days, kms_key)
+    for line in setup.set_up(place, wish, dry_run=dry_run):
+        click.echo(line)
+    click.echo("nothing was changed" if dry_run else f"the lake is ready at {place.root}")
+
+
+@lake.command()
 def status() -> None:
     """Every table of every zone: rows, size, files, small ones, oldest and newest day, versions."""
     from watershed import lake_status
