@@ -1,8 +1,9 @@
 """Damage to raw: loads that no longer lie there as they were recorded, found and mended; never without a note.
 
-What stands twice is taken out. What is lost or changed raw cannot know: the caller brings the rows of the days again,
-and `correct` appends what raw does not say, as a load of its own. The damaged load's record is set anew, and the
-commit that does so keeps what was recorded before.
+What stands twice is taken out. What is lost or changed is taken from processed, if the checksum of the load then proves
+that it is as it was written. Else raw cannot know: the record of the load is set anew (the commit that does so keeps
+what was recorded before), the caller brings the rows of the days again, and `correct` appends what raw does not say, as
+a load of its own.
 """
 
 import datetime
@@ -40,11 +41,13 @@ class Healed:
     difference: str
     removed: int
     is_whole: bool
+    is_restored: bool = False
 
     @property
     def sentence(self) -> str:
         """E.g. `shop.orders, load 1f: 3 new rows were written, 4 are in raw: 1 row taken out, as recorded again`."""
         took = f"{self.removed:,} row{'s' if self.removed != 1 else ''} taken out, " if self.removed else ""
+        took += "restored from processed, " if self.is_restored else ""
         return f"{self.difference}: {took}{'as recorded again' if self.is_whole else 'its record is set anew'}"
 
 
@@ -77,16 +80,17 @@ def heal(lake: Lake, subject: Subject, damaged: Sequence[Verified], why: str) ->
     if base is None or not damaged:
         return []
     known, loads = recorded(base), [one.load_id for one in damaged]
+    kept = {load: known[load] for load in loads if load in known}
     with read.connect(lake, MEMORY) as connection, told(lake):
-        places = _places(connection, lake, subject, loads)
+        places = _places(connection, lake, subject, kept, loads)
         removed = _sound(connection, lake, subject, loads, known, places)
-        kept = {load: known[load] for load in loads if load in known}
-        found = _found(connection, "sound", kept)
+        restored = _restored(connection, lake, subject, kept)
+        found = _found(connection, "settled", kept)
         now = {load: found.get(load, checksum.Sum()).state() for load in kept}
         anew = {load: {**kept[load], **of} for load, of in now.items() if not _is_same(kept[load], of)}
         healed = [
-            Healed(one.load_id, str(one.difference), removed.get(one.load_id, 0), one.load_id not in anew)
-            for one in damaged
+            Healed(load, str(one.difference), removed.get(load, 0), load not in anew, load in restored)
+            for load, one in zip(loads, damaged, strict=True)
         ]
         mended = _lasting(commit.state(base)) | {
             "note": [f"{one.sentence} ({why})" for one in healed],
@@ -97,7 +101,7 @@ def heal(lake: Lake, subject: Subject, damaged: Sequence[Verified], why: str) ->
         schema = pa.schema([pa.field(name, kind) for name, kind in read.columns(base).items()])
         writer = Writer(lake, subject.at("raw"), secrets.token_hex(8), subject.told)
         gone = []
-        if removed:
+        if removed or restored:
             schema = _write(connection, subject, writer, places)
             gone = commit.removals(base, places)
         commit.add(lake, subject.at("raw"), schema, writer.written, mended, base=base, by_day=True, removed=gone)
@@ -224,14 +228,19 @@ def _rows(lake: Lake, subject: Subject, since: datetime.date | None) -> str:
 
 
 def _places(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, loads: list[str]
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    subject: Subject,
+    kept: dict[str, dict[str, Any]],
+    loads: list[str],
 ) -> list[datetime.date]:
-    """The partitions of raw (days of loading) in which rows of these loads lie."""
+    """The partitions of raw (days of loading) in which rows of these loads lie, or ought to."""
     found = connection.execute(
         f"""SELECT DISTINCT make_date(year::INT, month::INT, day::INT) FROM {read.relation(lake, subject.at("raw"))}
-            WHERE _load_id IN ({_listed(loads)}) ORDER BY 1"""
-    )
-    return [day for (day,) in found.fetchall()]
+            WHERE _load_id IN ({_listed(loads)})"""
+    ).fetchall()
+    dated = [datetime.datetime.fromisoformat(of["loaded_at"]).date() for of in kept.values() if of.get("loaded_at")]
+    return sorted({*dated, *(day for (day,) in found)})
 
 
 def _sound(
@@ -268,17 +277,52 @@ def _sound(
     return removed
 
 
+def _restored(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, subject: Subject, kept: dict[str, dict[str, Any]]
+) -> list[str]:
+    """Make the view `settled` of the sound rows, with those that processed still holds where that mends a load.
+
+    Answers these loads: with the rows from processed their checksum is what was recorded.
+    """
+    found = _found(connection, "sound", kept)
+    wrong = [load for load, of in kept.items() if not _is_same(of, found.get(load, checksum.Sum()).state())]
+    whole: list[str] = []
+    if wrong and commit.table(lake, subject.at("processed")) is not None:
+        processed = read.relation(lake, subject.at("processed"))
+        forms = zip(DAY_COLUMNS, ("%Y", "%m", "%d"), strict=True)
+        parts = ", ".join(f"strftime(_loaded_at, '{form}') AS {name}" for name, form in forms)
+        without = f" EXCLUDE ({', '.join(DAY_COLUMNS)})" if subject.partition else ""
+        connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE back AS SELECT *{without}, {parts} FROM {processed}
+                WHERE _load_id IN ({_listed(wrong)})"""
+        )
+        connection.execute(
+            f"""CREATE OR REPLACE TEMP VIEW restored AS SELECT * FROM back UNION ALL BY NAME
+                SELECT r.* FROM (SELECT * FROM sound WHERE _load_id IN ({_listed(wrong)})) AS r
+                ANTI JOIN back AS b ON r._load_id = b._load_id AND {_match(subject, "r", "b")}"""
+        )
+        then = _found(connection, "restored", {load: kept[load] for load in wrong})
+        whole = [load for load in wrong if load in then and _is_same(kept[load], then[load].state())]
+    query = "SELECT * FROM sound"
+    if whole:
+        these = _listed(whole)
+        query = f"""SELECT * FROM sound WHERE _load_id NOT IN ({these}) UNION ALL BY NAME
+            SELECT * FROM restored WHERE _load_id IN ({these})"""
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW settled AS {query}")
+    return whole
+
+
 def _write(
     connection: duckdb.DuckDBPyConnection, subject: Subject, writer: Writer, places: list[datetime.date]
 ) -> pa.Schema:
-    """Write the sound rows of each partition anew, by the UTC day of their event as a first load does."""
+    """Write the settled rows of each partition anew, by the UTC day of their event as a first load does."""
     schema = pa.schema([])
     for place in places:
         writer.partition = place
         day = f"CAST({quoted(subject.partition)} AS DATE)" if subject.partition else "NULL::DATE"
         columns = f"* EXCLUDE ({', '.join(DAY_COLUMNS)}), {day} AS _day"
         where = f"WHERE {commit.days_predicate([place])} ORDER BY _day"
-        rows = connection.execute(f"SELECT {columns} FROM sound {where}").to_arrow_reader(BATCH_ROWS)
+        rows = connection.execute(f"SELECT {columns} FROM settled {where}").to_arrow_reader(BATCH_ROWS)
         schema = pa.schema([entry for entry in rows.schema if entry.name != "_day"])
         if subject.partition:
             writer.sorted_by("_day", rows)

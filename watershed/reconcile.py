@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as Grid
 
-    from ingestion.reconcile import Reconciled
+    from ingestion.reconciled import Reconciled
     from ingestion.spec import Source, Table
     from lake.layout import Lake
     from warehouse.reconcile import Mart, MartReconciled
