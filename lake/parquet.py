@@ -25,9 +25,10 @@ from lake.layout import DAY_COLUMNS, Address, Lake
 FILE_ROWS = 4_000_000
 GROUP_ROWS = 500_000
 GROUP_BYTES = 48 << 20
+PAGE_ROWS = 100_000  # pyarrow's 20,000 cost DuckDB a tenth of a scan
 SAMPLE_ROWS = 50_000
 SMALL_ROWS = 20_000  # below this no reader gains by the bounds of single columns, which cost a tenth of the writing
-# zstd 1: level 3 costs a fifth more CPU for 3 % of the size (6 M TPC-H lines: 141 and 145 MB).
+# zstd 1: level 3 costs a fifth more CPU for 3 % of the size (6 M TPC-H lines: 141 and 145 MB). See decision 0021.
 LEVEL = 1
 
 
@@ -122,9 +123,11 @@ class _File:
             schema,
             compression="zstd",
             compression_level=LEVEL,
-            use_dictionary=dictionary,
             write_statistics=True if sample_rows >= SMALL_ROWS else list(writer.told),
             store_schema=False,
+            max_rows_per_page=PAGE_ROWS,
+            bloom_filter_options=_blooms(schema, dictionary, writer.told, sample_rows),
+            **encoded(schema, dictionary),
         )
 
     def add(self, rows: pa.Table) -> None:
@@ -137,6 +140,42 @@ class _File:
         size = self.sink.tell()
         self.sink.close()
         return Written(self.path, size, self.rows, self.day, _stats(metadata, self.schema, self.writer.told))
+
+
+def encoded(schema: pa.Schema, dictionary: Collection[str]) -> dict[str, Any]:
+    """How columns are encoded: those in `dictionary` by it, the others as their type asks for (decision 0021)."""
+    # A name with a point may be the path of a nested value.
+    plain = (entry for entry in schema if entry.name not in dictionary and "." not in entry.name)
+    types = {entry.name: _encoding(entry.type) for entry in plain}
+    return {
+        "use_dictionary": list(dictionary),
+        "column_encoding": {name: encoding for name, encoding in types.items() if encoding},
+        "store_decimal_as_integer": True,
+    }
+
+
+def _blooms(
+    schema: pa.Schema, dictionary: Collection[str], told: Collection[str], rows: int
+) -> dict[str, dict[str, float]] | None:
+    """Bloom filters for texts by which rows are looked up: their bounds tell little, numbers are found fast without."""
+    if rows < SMALL_ROWS:
+        return None
+    names = [entry.name for entry in schema if entry.name in {*told} - {*dictionary} and _is_text(entry.type)]
+    return {name: {"ndv": rows, "fpp": 0.01} for name in names} or None
+
+
+def _encoding(kind: pa.DataType) -> str | None:
+    """The encoding that suits a type and is known to all readers; None: values as they are."""
+    # Not BYTE_STREAM_SPLIT, nor DELTA_BYTE_ARRAY: Daft reads neither, DuckDB and Polars the first of floats only.
+    if _is_text(kind) or pa.types.is_binary(kind):
+        return "DELTA_LENGTH_BYTE_ARRAY"
+    if pa.types.is_integer(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return "DELTA_BINARY_PACKED"
+    return "DELTA_BINARY_PACKED" if pa.types.is_decimal128(kind) and kind.precision <= 18 else None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _pieces(column: str, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
