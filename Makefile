@@ -86,6 +86,15 @@ bench-extract: $(READY) ## extraction beside DuckDB's scanner, ConnectorX, ADBC,
 	@$(BIN)/watershed up all
 	@$(BIN)/python -m benchmarks.extract --sf $(or $(SF),1) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
 
+.PHONY: bench-bookkeeping
+bench-bookkeeping: $(READY) ## what Dagster's records of 12,000 days cost, beside its stock storage
+	@$(BIN)/python -m benchmarks.bookkeeping
+
+.PHONY: bench-lake
+bench-lake: $(READY) ## the lake beside plain Parquet files of the same rows (ROWS, ROUNDS, ONLY)
+	@$(BIN)/watershed up s3
+	@$(BIN)/python -m benchmarks.lake --rows $(or $(ROWS),10000000) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
+
 .PHONY: lock
 lock: $(READY) ## resolve the dependencies anew into requirements.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \

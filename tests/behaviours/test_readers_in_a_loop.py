@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from lake.layout import Lake
 FIRST = datetime.date(2026, 1, 5)
 SPANS = (range(2), range(2, 5), range(5, 6))  # days that are overwritten together
 ROWS = 40  # a day
-# A commit on S3 takes twenty times as long as one on a folder, and so does a read.
-OVERWRITES = {"folder": 500, "s3": 16}
+OVERWRITES, ON_S3 = 500, 10  # a commit on S3 takes twenty times as long as one on a folder, and so does a read
 
 
 def _overwrite(lake: Lake, generation: int, base: DeltaTable | None, days_a_commit: int = 99) -> DeltaTable:
@@ -69,9 +68,9 @@ def _state(newest: int) -> list[list[Any]]:
 
 
 @contextmanager
-def _readers(lake: Lake, folder: Path) -> Iterator[dict[str, dict[str, Any]]]:
+def _readers(lake: Lake, folder: Path, without: Collection[str] = ()) -> Iterator[dict[str, dict[str, Any]]]:
     """All readers at work, each a process of its own; afterwards what each has seen."""
-    names, found = list(loop_reader.READERS), {}
+    names, found = [name for name in loop_reader.READERS if name not in without], {}
     started = {
         name: subprocess.Popen(
             [sys.executable, loop_reader.__file__, name, lake.root, str(folder)], cwd=PROJECT, stderr=subprocess.PIPE,
@@ -97,6 +96,7 @@ def _readers(lake: Lake, folder: Path) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def _assert_each_saw_whole_versions(found: dict[str, dict[str, Any]], first: int, last: int) -> None:
+    enough = min(8, (last - first) // 3)
     possible = {json.dumps(_state(newest)): newest for newest in range(first, last + 1)}
     for name, one in found.items():
         mixed = [state for state in one["seen"] if json.dumps(state) not in possible]
@@ -104,14 +104,18 @@ def _assert_each_saw_whole_versions(found: dict[str, dict[str, Any]], first: int
         order = [possible[json.dumps(state)] for state in one["seen"]]
         assert order == sorted(order), f"{name} saw an older version after a newer one: {order}"
         assert order[-1] == last, f"{name} did not see the last overwrite"
-        assert len(order) >= 5, f"{name} read {one['reads']} times and saw too few versions to tell: {order}"
+        assert len(order) >= enough, f"{name} read {one['reads']} times and saw too few versions to tell: {order}"
 
 
-def test_readers_see_old_or_new_while_windows_are_overwritten(lake_root: str, tmp_path: Path):
+def test_readers_see_old_or_new_while_windows_are_overwritten(
+    lake_root: str, tmp_path: Path, request: pytest.FixtureRequest
+):
     lake = Lake(lake_root)
     base, made = _made(lake), len(SPANS)
-    count = OVERWRITES["s3" if lake.on_s3 else "folder"]
-    with _readers(lake, tmp_path) as found:
+    count = ON_S3 if lake.on_s3 else OVERWRITES
+    # rclone answers a request for a part of an object with all of it, which these two refuse.
+    without = ("polars", "deltalake") if request.node.callspec.params["lake_root"] == "rclone" else ()
+    with _readers(lake, tmp_path, without) as found:
         for generation in range(made, made + count):
             base = _overwrite(lake, generation, base)
     _assert_each_saw_whole_versions(found, made - 1, made + count - 1)
@@ -131,6 +135,7 @@ def test_readers_go_on_while_upkeep_removes_what_is_past_the_retention(lake_root
     _assert_each_saw_whole_versions(found, made - 1, made + count - 1)
 
 
+@pytest.mark.parametrize("lake_root", ["folder", "ceph"], indirect=True)
 def test_a_version_within_the_retention_is_read_after_upkeep(lake_root: str):
     lake = Lake(lake_root)
     base = _made(lake)
