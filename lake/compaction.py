@@ -127,14 +127,15 @@ def in_order(delta: DeltaTable) -> list[Written]:
 
 def _bins(files: Iterable[Written], target: int) -> Iterator[Bin]:
     held: list[Written] = []
+    size = rows = 0
     for one in files:
         if one.rows is not None and (one.bytes >= target // 2 or one.rows >= FILE_ROWS // 2):
             continue  # large enough
-        rows = sum(other.rows or 0 for other in [*held, one])
-        if held and (sum(other.bytes for other in [*held, one]) > target or rows > FILE_ROWS):
+        if held and (size + one.bytes > target or rows + (one.rows or 0) > FILE_ROWS):
             yield Bin(tuple(held))
-            held = []
+            held, size, rows = [], 0, 0
         held.append(one)
+        size, rows = size + one.bytes, rows + (one.rows or 0)
     if held:
         yield Bin(tuple(held))
 
