@@ -62,7 +62,7 @@ def of(
     values = canonical.integers(engine, forms(columns))
     inner = [f"{sql} AS v{number}" for number, (sql, _) in enumerate(values.values())]
     inner += [f"{_end_of(engine, name, forms(columns)[name])} AS k{number}" for number, name in enumerate(keys)]
-    inner.append(f"{f'CAST({quoted(day)} AS DATE)' if day else 'NULL::DATE'} AS d")
+    inner.append(f"{_day(day, columns.get(day)) if day else 'NULL::DATE'} AS d")
     query = aggregate(values, len(keys), f"(SELECT {', '.join(inner)} FROM {relation})", engine.integer)
     return collected(connection.execute(query).fetchall())
 
@@ -127,6 +127,13 @@ def collected(rows: Iterable[Sequence[Any]]) -> Digests:
         low, high = (_told(ends[start::2]) if ends else None for start in (0, 1))
         found[day] = Digest(int(count), low, high, int(checksum) % MODULUS)
     return found
+
+
+def _day(column: str, kind: pa.DataType | None) -> str:
+    """The SQL of a row's UTC day; of an instant by arithmetic, for a cast asks for the time zone, at 0.3 µs a value."""
+    if kind is not None and pa.types.is_timestamp(kind):
+        return f"CAST(make_timestamp(epoch_us({quoted(column)})) AS DATE)"
+    return f"CAST({quoted(column)} AS DATE)"
 
 
 def _end_of(engine: canonical.Duck, name: str, how: canonical.Form) -> str:
