@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from ingestion.connectors import Chunk, Connector, Shape, Window
+from ingestion.connectors import SUM, Chunk, Connector, Shape, Window
 from ingestion.spec import Table
 from lake.digest import Digests
 from lake.duck import literal
@@ -57,7 +57,9 @@ class Shard:
     def read(self, table: Table, shape: Shape, window: Window, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         """The rows, each with its `_shard`."""
         for batch in self.inner.read(table, _bare(shape), window, chunk):
-            yield self._named(batch, len(shape.schema) - 1)
+            # Sums of rows without `_shard` would be recorded as those of rows with it.
+            plain = batch.drop_columns([SUM]) if SUM in batch.schema.names else batch
+            yield self._named(plain, len(shape.schema) - 1)
 
     def keys(self, table: Table, shape: Shape) -> Iterator[pa.RecordBatch]:
         """The keys, each with its `_shard`."""
