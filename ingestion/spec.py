@@ -256,12 +256,21 @@ def sources(folder: Path | None = None) -> tuple[Source, ...]:
     Raises SpecError naming file, table and key.
     """
     folder = folder or Path(os.environ.get("WATERSHED_SOURCES") or SOURCES)
-    return tuple(source(path) for path in sorted(folder.glob("*.yml")))
+    found: dict[str, Path] = {}
+    declared = []
+    for path in sorted(folder.glob("*.yml")):
+        one = source(path)
+        if one.name in found:
+            mend = f"give it another `name:`, or put its tables into {found[one.name].name}"
+            raise SpecError(_where(path), f"source {one.name} is declared in {found[one.name].name} already", mend)
+        found[one.name] = path
+        declared.append(one)
+    return tuple(declared)
 
 
 def source(path: Path) -> Source:
     """The source declared in one file; its name is the file's."""
-    where = str(path.relative_to(path.parent.parent.parent)) if len(path.parts) > 3 else str(path)
+    where = _where(path)
     try:
         text = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -281,6 +290,10 @@ def source(path: Path) -> Source:
         for item in table.expect:
             registry.check(f"{where}, table {table.name}", item)
     return declared
+
+
+def _where(path: Path) -> str:
+    return str(path.relative_to(path.parent.parent.parent)) if len(path.parts) > 3 else str(path)
 
 
 def json_schema() -> dict[str, Any]:
@@ -306,6 +319,10 @@ def _reject_twins(where: str, declared: Source) -> None:
         if name in seen:
             raise SpecError(f"{where}, table {name}", "is declared twice", "keep one")
         seen.add(name)
+    for table in declared.tables:
+        if table.history and f"{table.name}_history" in seen:
+            what = f"its history would be called {table.name}_history, which is declared as a table of its own"
+            raise SpecError(f"{where}, table {table.name}", what, "take out `history: true`, or the other table")
 
 
 def _explained(where: str, text: dict[str, Any], error: ValidationError) -> SpecError:

@@ -412,7 +412,8 @@ def _conditions(table: Table, shape: Shape, window: Window) -> list[str]:
     if table.partition and window.first and window.last:
         column = name(table.partition.column)
         conditions.append(f"{column} >= {constant(str(window.first))}")
-        conditions.append(f"{column} < {constant(str(window.last + datetime.timedelta(days=1)))}")
+        if window.last < datetime.date.max:  # the calendar's end, the server's too
+            conditions.append(f"{column} < {constant(str(window.last + datetime.timedelta(days=1)))}")
     return conditions
 
 

@@ -151,7 +151,9 @@ class Postgres:
         if table.partition is None:
             return None
         column = quoted(table.partition.column)
-        first, last = self._ask(f"select min({column}), max({column}) from {self._named(table)}")[0]
+        # What Python's calendar has not (infinity, years before 1 and after 9999) lies in no partition.
+        known = f"{column} >= '0001-01-01 00:00:00+00' and {column} < '10000-01-01 00:00:00+00'"
+        first, last = self._ask(f"select min({column}), max({column}) from {self._named(table)} where {known}")[0]
         return None if first is None else (_utc_day(first), _utc_day(last))
 
     def state(self, table: Table) -> str:
@@ -368,9 +370,10 @@ class Postgres:
             changed = f"{cursor} > {_literal(window.after)}"
             conditions.append(f"({changed} or {cursor} is null)" if shape.cursor_may_be_null else changed)
         if table.partition and window.first and window.last:
-            column, after = quoted(table.partition.column), window.last + datetime.timedelta(days=1)
+            column = quoted(table.partition.column)
             conditions.append(f"{column} >= {_literal(f'{window.first} 00:00:00+00')}")
-            conditions.append(f"{column} < {_literal(f'{after} 00:00:00+00')}")
+            day = _day_after(window.last)
+            conditions.append(f"{column} < {_literal(f'{day} 00:00:00+00')}")
         return conditions
 
     @contextmanager
@@ -410,6 +413,11 @@ def explained(source: Source, error: Exception) -> PlatformError:
     if isinstance(error, psycopg.OperationalError) or re.search(r"connection|terminat|timeout expired", text):
         return SourceUnavailable(where, "the server does not answer", f"start it, or correct {source.connection}")
     return PermanentError(where, first, "mend the cause and run again; nothing committed is harmed")
+
+
+def _day_after(last: datetime.date) -> str:
+    """The day after `last`, as PostgreSQL reads it: Python's calendar ends with the year 9999."""
+    return "10000-01-01" if last == datetime.date.max else str(last + datetime.timedelta(days=1))
 
 
 def _utc_day(value: datetime.date) -> datetime.date:

@@ -51,7 +51,10 @@ IN_TABLE = [
     ("{drop: [at], partition: day(at)}", "drop names 'at', which is the key, cursor or partition; keep it"),
     ("mask: {updated_at: sha256}", "mask names 'updated_at', which is the cursor or partition; take it out"),
     ("mask: {email: md5}", "\"mask.email\" is 'md5'; input should be 'sha256'"),
-    ("columns: {year: {description: x}}", "columns names 'year', a partition column of the lake; give it another name, with `from: year`"),
+    (
+        "columns: {year: {description: x}}",
+        "columns names 'year', a partition column of the lake; give it another name, with `from: year`",
+    ),
     (
         "columns: {amount: money}",
         "columns.amount.type: type 'money' is unknown; write text or decimal(",
@@ -106,6 +109,21 @@ def test_a_mistake_in_a_file_is_named_with_its_place(tmp_path: Path, text: str, 
     assert message.startswith("ingestion/sources/shop.yml")
     assert sentence in message
     assert "\n" not in message
+
+
+def test_a_history_that_would_be_called_like_a_declared_table_is_refused(tmp_path: Path) -> None:
+    text = HEAD + _table(ORDERS + "history: true\n") + _table(ORDERS.replace("orders", "orders_history"))
+    sentence = (
+        "shop.yml, table orders: its history would be called orders_history, which is declared as a table of its own"
+    )
+    assert sentence in _message(tmp_path, text)
+
+
+def test_two_files_that_declare_one_source_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yml").write_text("name: shop\n" + HEAD + _table(ORDERS))
+    with pytest.raises(SpecError, match=r"b\.yml: source shop is declared in a\.yml already; give it another `name:`"):
+        spec.sources(tmp_path)
 
 
 def test_a_connection_in_place_of_a_variable_is_refused_without_its_password(tmp_path: Path) -> None:
