@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
 
 from lake import commit, damage, inventory, journal, moment
@@ -197,7 +197,9 @@ def _go_back(lake: Lake, address: Address, target: int) -> None:
     if delta is None:
         return
     try:
-        with sole_writer(lake, address):
+        with sole_writer(lake, address) as check:
+            if check is not None:
+                check()
             delta.restore(target, commit_properties=CommitProperties(custom_metadata=metadata, max_commit_retries=0))
     except CommitFailedError:
         raise _busy(address) from None
@@ -208,13 +210,16 @@ def _go_back(lake: Lake, address: Address, target: int) -> None:
 def _exactly(lake: Lake, address: Address, delta: DeltaTable, actions: list[Any], metadata: dict[str, str]) -> None:
     """Commit as the very next version."""
     try:
-        with sole_writer(lake, address):
+        with sole_writer(lake, address) as check:
+            if check is not None:
+                check()
             delta.create_write_transaction(
                 actions,
                 mode="append",
                 schema=delta.schema(),
                 partition_by=list(delta.metadata().partition_columns),
                 commit_properties=CommitProperties(custom_metadata=metadata, max_commit_retries=0),
+                post_commithook_properties=PostCommitHookProperties(create_checkpoint=False),
             )
     except CommitFailedError:
         raise _busy(address) from None
