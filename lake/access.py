@@ -16,6 +16,7 @@ from lake.layout import Lake
 # What S3 servers, botocore, Arrow, the Delta library and DuckDB say, and what it means. The first that is found holds.
 REFUSED = "the S3 server refuses these credentials"
 RIGHTS = "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject"
+NO_SERVER = ("what answers is no S3 server", "correct AWS_ENDPOINT_URL")
 S3_SENTENCES: tuple[tuple[str, type[PlatformError], str, str], ...] = (
     (
         "No_?Such_?Bucket|bucket does not exist",
@@ -42,7 +43,7 @@ S3_SENTENCES: tuple[tuple[str, type[PlatformError], str, str], ...] = (
         "log in again, or set AWS_SESSION_TOKEN and its keys anew",
     ),
     (
-        "Request_?Time_?Too_?Skewed|Request_?Expired",
+        "Request_?Time_?Too_?Skewed|Request_?Expired|difference between the request time",
         AccessDenied,
         "this machine's clock differs from the S3 server's by too much",
         "set the clock",
@@ -79,10 +80,9 @@ S3_SENTENCES: tuple[tuple[str, type[PlatformError], str, str], ...] = (
         "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy",
     ),
     (
-        "Unable to parse response|Not an S3 server|MethodNotAllowed|405 Method",
+        r"Unable to parse response|error occurred \((404)?\)|MethodNotAllowed|405 Method",
         LakeUnavailable,
-        "what answers is no S3 server",
-        "correct AWS_ENDPOINT_URL",
+        *NO_SERVER,
     ),
     (
         r"error sending request|connect|timed? ?out|reset|broken pipe|dns|resolve|\b5\d\d\b|SlowDown|InternalError"
@@ -185,7 +185,8 @@ def _check_bucket(lake: Lake) -> None:
     client, key = s3.client(attempts=2), lake.key(f".probe-{uuid.uuid4().hex}")
     client.put_object(Bucket=lake.bucket, Key=key, Body=b"x")
     try:
-        client.list_objects_v2(Bucket=lake.bucket, Prefix=key, MaxKeys=1)
-        client.get_object(Bucket=lake.bucket, Key=key)["Body"].read()
+        listed = client.list_objects_v2(Bucket=lake.bucket, Prefix=key, MaxKeys=1)
+        if not listed.get("KeyCount") or client.get_object(Bucket=lake.bucket, Key=key)["Body"].read() != b"x":
+            raise LakeUnavailable(f"lake {lake.root}", *NO_SERVER)
     finally:
         client.delete_object(Bucket=lake.bucket, Key=key)
