@@ -202,6 +202,7 @@ def _add(
     adds = [AddAction(one.path, one.bytes, partition_values(one.day), now, True, one.stats) for one in written]
     rows = sum(one.rows for one in written)
     since = -1 if base is None else base.version()
+    base = _renewed(lake, address, base)
     try:
         with _committing(lake, address, base):
             if base is None:
@@ -339,6 +340,14 @@ def _afterwards(lake: Lake) -> PostCommitHookProperties:
 
 def _paths(removed: Iterable[RemoveAction]) -> set[str]:
     return {one.path for one in removed}
+
+
+def _renewed(lake: Lake, address: Address, base: DeltaTable | None) -> DeltaTable | None:
+    """`base`, reached by the keys that hold now: temporary ones may have run out since it was read."""
+    options = lake.storage_options()
+    if base is None or "AWS_SESSION_TOKEN" not in options:
+        return base
+    return DeltaTable(lake.uri(address), version=base.version(), storage_options=options)
 
 
 def _made(lake: Lake, address: Address, since: int, attempt: str) -> int | None:

@@ -184,6 +184,26 @@ def test_keys_that_run_out_soon_are_renewed_for_all_in_a_process_that_goes_on(
     assert seen[0][2] is not seen[1][2]
 
 
+def test_a_commit_is_made_with_the_keys_of_its_own_time(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with _service(Role(minutes=5)) as url, bucket_on(moto, monkeypatch) as bucket, monkeypatch.context() as patch:
+        lake = Lake(f"s3://{bucket}/lake")
+        for name in KEYS:
+            patch.delenv(name)
+        patch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/role")
+        commit.append(lake, TABLE, pa.table({"number": [1]}).to_reader(), {}, base=None, by_day=False)
+        base, tokens, real = commit.table(lake, TABLE), [], commit.DeltaTable
+
+        def opened(*given: Any, storage_options: dict[str, str], **named: Any) -> Any:
+            tokens.append(storage_options["AWS_SESSION_TOKEN"])
+            return real(*given, storage_options=storage_options, **named)
+
+        now = s3.server().token
+        patch.setattr(commit, "DeltaTable", opened)
+        made = commit.append(lake, TABLE, pa.table({"number": [2]}).to_reader(), {}, base=base, by_day=False)
+    assert made.version == 1
+    assert int(tokens[0].removeprefix("token-")) > int(now.removeprefix("token-"))
+
+
 def test_no_secret_stands_in_what_is_shown_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KEYS:
         monkeypatch.setenv(name, "pass-me-not")
