@@ -170,7 +170,7 @@ def _repair_marts(
     differing = [one for one in report.marts.values() if not one.is_ok]
     for one in differing:
         _found(one.differences, say)
-    if not (differing or report.mended):
+    if not (differing or report.mended) or not warehouse_layout().build.exists():
         return
     _build([], report, lake, wanted, since, say, progress)
     if stubborn := [one.mart.name for one in report.marts.values() if not one.is_ok]:
