@@ -2,13 +2,14 @@
 
 Each column becomes an integer (`Form` says which; each engine has its own SQL for it). Texts are hashed together, by
 one MD5 a row of all of them joined; the length of each enters for itself, which says where it ends and whether it is
-NULL. Two linear forms of all these, modulo two primes below 2^31, with coefficients from the columns' names, are put
-into a form of higher degree, so that values which change places do not cancel each other. No number needs more than 64
-bits with a sign, and `%` cuts towards zero: so it is in PostgreSQL, MySQL, MariaDB and DuckDB.
+NULL. The integers, or what a prime below 2^31 leaves of those that need 64 bits, are multiplied with coefficients from
+the columns' names and added. That sum goes into a form of higher degree over two primes, so that values which change
+places between rows do not cancel each other. No number needs more than 64 bits with a sign, and `%` cuts towards zero:
+so it is in PostgreSQL, MySQL, MariaDB and DuckDB.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,12 +19,12 @@ import pyarrow.types as is_
 from lake.duck import quoted
 
 P, Q = 2_147_483_647, 2_147_483_629  # the greatest primes below 2^31
-NULL = 3_000_000_007  # stands for NULL in 32 bits, of which it is none
+NULL = 2_200_000_007  # stands for NULL in 32 bits with a sign, of which it is none
 NULL_OF_64 = 0x5555_5555_5555_5555  # and in 64: one number of 2^64 that is not told from it
 MODULUS = 1 << 64
 NAN = 0x7FF8_0000_0000_0000
 SPREAD = 805_306_457, 402_653_189
-TOGETHER = 24  # products that are added before a remainder is taken: 24 times 2^58 is below 2^63
+TOGETHER = 24  # products that are added before a remainder is taken: 24 times 2^27 times NULL is below 2^63
 TEXTS = ""  # the name, which no column has, under which the joined texts enter
 BITS = 60  # of an MD5: the first 15 hexadecimal digits
 
@@ -108,33 +109,34 @@ def integers(engine: Engine, forms: Mapping[str, Form]) -> dict[str, tuple[str, 
     return found
 
 
-def linear(terms: Iterable[tuple[str, str, bool]], number: int, integer: str) -> str:
-    """The SQL of the first (0) or second (1) linear form.
+def linear(terms: Sequence[tuple[str, str, bool]], integer: str) -> str:
+    """The SQL of the sum of products; each term has its coefficient's name, the SQL of an integer, and if it is narrow.
 
-    Each term has the name of its coefficient, the SQL of an integer, and whether that is narrow.
+    Sums of many columns are added like columns themselves.
     """
-    prime = (P, Q)[number]
     products = []
     for name, value, narrow in terms:
-        rest = value if narrow else f"cast({value} % {prime} as {integer})"
-        products.append(f"{rest} * {coefficients(name)[number]}")
-    parts = [products[start : start + TOGETHER] for start in range(0, len(products), TOGETHER)]
-    sums = [f"({' + '.join(part)}) % {prime}" for part in parts]
-    return sums[0] if len(sums) == 1 else f"({' + '.join(sums)}) % {prime}"
+        rest = value if narrow else f"cast({value} % {P} as {integer})"
+        products.append(f"{rest} * {coefficient(name)}")
+    sums = [" + ".join(products[start : start + TOGETHER]) for start in range(0, len(products), TOGETHER)]
+    if len(sums) == 1:
+        return sums[0]
+    return linear([(f" {number}", f"({one})", False) for number, one in enumerate(sums)], integer)
 
 
-def mixed(first: str, second: str) -> str:
-    """The SQL of a row's number from the SQL names of its two linear forms."""
-    one = f"({first} * {first} + {second} * {SPREAD[0]}) % {Q}"
-    other = f"({second} * {second} + {first} * {SPREAD[1]}) % {P}"
-    return f"({one}) * ({other})"
+def mixed(total: str) -> str:
+    """The SQL of a row's number, of 62 bits and a sign, from the SQL name of its sum of products."""
+    one, other = f"({total} % {P})", f"({total} % {Q})"
+    return f"(({one} * {one} + {other} * {SPREAD[0]}) % {Q}) * (({other} * {other} + {one} * {SPREAD[1]}) % {P})"
 
 
-def coefficients(name: str) -> tuple[int, int]:
-    """Two numbers of 26 bits for a column's name."""
-    digest = hashlib.sha256(name.encode()).digest()
-    one, other = (int.from_bytes(digest[start : start + 4], "big") for start in (0, 4))
-    return one >> 7 | 1 << 25, other >> 7 | 1 << 25
+def coefficient(name: str) -> int:
+    """An odd number of 27 bits for a column's name.
+
+    Two of them have next to no divisor in common, so no two values of a row can change by less than some ten millions
+    each and keep the sum.
+    """
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 6 | 1 << 26 | 1
 
 
 class Duck:

@@ -108,10 +108,9 @@ def aggregate(values: Mapping[str, tuple[str, bool]], keys: int, relation: str, 
     `fence` keeps an engine from computing a subquery's columns again wherever they are used.
     """
     terms = [(name, f"v{number}", narrow) for number, (name, (_, narrow)) in enumerate(values.items())]
-    first, second = (canonical.linear(terms, number, integer) for number in (0, 1))
     kept = "".join(f", k{number}" for number in range(keys))
-    rows = f"(select d{kept}, {first} as f1, {second} as f2 from {relation} as r1 {fence}) as r2"
-    return f"select {totals(canonical.mixed('f1', 'f2'), keys)} from {rows} group by d"
+    rows = f"(select d{kept}, {canonical.linear(terms, integer)} as f from {relation} as r1 {fence}) as r2"
+    return f"select {totals(canonical.mixed('f'), keys)} from {rows} group by d"
 
 
 def totals(row: str, keys: int) -> str:

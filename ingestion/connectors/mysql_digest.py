@@ -1,7 +1,7 @@
 """Digests of a MySQL or MariaDB table, computed by the server: one aggregate query per range of days, no row travels.
 
 A subquery would have its expressions computed wherever they are used, or be kept in a temporary table at 0.6 µs a row.
-So what is used more than once is put into a variable of the session first; `if` says in which order.
+So the sum that is used more than once is put into a variable of the session first: `if` asks before it answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ingestion.connectors.mysql_session import constant, name
 from ingestion.connectors.mysql_types import BINARIES, GEOMETRIES, STRINGS, TEXT, UTF8, Column
 from ingestion.connectors.shard import SHARD
 from lake import canonical, digest
-from lake.canonical import TEXTS, Form
+from lake.canonical import Form
 from lake.digest import Digests
 
 if TYPE_CHECKING:
@@ -140,20 +140,13 @@ def query(engine: Engine, key: Sequence[str], day: str | None, columns: Mapping[
     """The select list of the aggregate query, whose rows are grouped by `d`."""
     how, keys = digest.forms(columns), digest.keyed(key, columns)
     values = canonical.integers(engine, how)
-    first = [f"(@t := {values[TEXTS][0]}) is null"] if TEXTS in values else []
-    terms = [(each, _used("t") if each == TEXTS else sql, narrow) for each, (sql, narrow) in values.items()]
-    forms = [canonical.linear(terms, number, engine.integer) for number in (0, 1)]
-    steps = [*first, f"(@a := {forms[0]}) is null", f"(@b := {forms[1]}) is null"]
-    row = canonical.mixed(_used("a"), _used("b"))
-    for step in reversed(steps):
-        row = f"if({step}, null, {row})"
+    terms = [(each, sql, narrow) for each, (sql, narrow) in values.items()]
+    # Whether it is NULL would be known without computing it: it is not, and the variable would keep what it had.
+    total = f"(@total := {canonical.linear(terms, engine.integer)}) < {-(2**63) + 1}"
+    row = f"if({total}, null, {canonical.mixed('cast(@total as signed)')})"
     date = _sane(name(day), f"cast({name(day)} as date)") if day else "cast(null as date)"
     ends = [f", min({engine.end(each, how[each])}), max({engine.end(each, how[each])})" for each in keys]
     return f"{date} as d, count(*), cast(sum({row}) as char){''.join(ends)}"
-
-
-def _used(variable: str) -> str:
-    return f"cast(@{variable} as signed)"
 
 
 def _engine(self: MySQL, table: Table, shape: Shape) -> Engine:
@@ -195,8 +188,9 @@ def _before(column: str, day: datetime.date) -> str:
 
 def _sane(place: str, value: str) -> str:
     """NULL for a date that is none: with a part that is zero, or a day that its month does not have."""
-    month = f"last_day(concat(date_format({place}, '%Y-%m'), '-01'))"
-    return f"case when {place} >= '0001-01-01' and day({place}) between 1 and day({month}) then {value} end"
+    last = f"day(last_day(concat(date_format({place}, '%Y-%m'), '-01')))"  # dear, and seldom needed
+    is_day = f"(day({place}) between 1 and 28 and month({place}) > 0 or day({place}) between 29 and {last})"
+    return f"case when {place} >= '0001-01-01' and {is_day} then {value} end"
 
 
 def _bits(place: str) -> str:

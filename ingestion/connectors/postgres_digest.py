@@ -162,7 +162,7 @@ def query(
 
     def of(conditions: Sequence[str]) -> str:
         where = f" where {' and '.join(conditions)}" if conditions else ""
-        relation = f"(select {', '.join(inner)} from {origin}{where} {FENCE})"
+        relation = f"(select {', '.join(inner)} from {origin}{where})"
         return digest.aggregate(values, len(keys), relation, engine.integer, FENCE)
 
     return of
