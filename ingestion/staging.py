@@ -93,8 +93,9 @@ def plan(place: Path) -> Plan | None:
 def keep(place: Path, plan: Plan) -> None:
     """Write the plan down, as a whole."""
     part = place / "plan.part"
-    part.write_text(json.dumps({"chunks": [asdict(chunk) for chunk in plan.chunks], "marks": plan.marks}))
-    part.replace(place / "plan.json")
+    with _told(place):
+        part.write_text(json.dumps({"chunks": [asdict(chunk) for chunk in plan.chunks], "marks": plan.marks}))
+        part.replace(place / "plan.json")
 
 
 def clear(place: Path) -> None:
@@ -115,9 +116,9 @@ def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], orde
     if misfits:
         _file(path.with_suffix(".misfit"), misfits[0].schema, misfits)
     told = account.told(path)
-    beside = path.with_suffix(".told")
-    beside.write_text(json.dumps({**vars(told), "path": None}))
-    path.with_suffix(".whole").replace(path)
+    with _told(path.parent):
+        path.with_suffix(".told").write_text(json.dumps({**vars(told), "path": None}))
+        path.with_suffix(".whole").replace(path)
     return told
 
 
@@ -143,17 +144,24 @@ def _apart(batches: Iterable[pa.RecordBatch], misfits: list[pa.RecordBatch]) -> 
 
 def _file(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     part = path.with_suffix(".part" if path.suffix == ".arrow" else ".misfit-part")
-    try:
+    with _told(path.parent):
         with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
         with part.open("rb") as written:
             os.fsync(written.fileno())
+        part.replace(path.with_suffix(".whole") if path.suffix == ".arrow" else path)
+
+
+@contextmanager
+def _told(place: Path) -> Iterator[None]:
+    """Say in one sentence what keeps rows from being staged."""
+    try:
+        yield
     except OSError as error:
         what = "the disk is full" if error.errno in FULL else f"cannot be written ({error.strerror or error})"
         mend = "free some space or set WATERSHED_STAGING elsewhere, and run again: whole chunks are kept"
-        raise PermanentError(f"staging {path.parent}", what, mend) from None
-    part.replace(path.with_suffix(".whole") if path.suffix == ".arrow" else path)
+        raise PermanentError(f"staging {place}", what, mend) from None
 
 
 class _Account:

@@ -138,6 +138,13 @@ class Scene:
         self.assert_nothing_half_done(attempt)
         return bool(ended["signal"] == 9)
 
+    def fill(self, attempt: Trial, step: Any) -> str:
+        """Do the work on a disk that is full from a step on; what it says, empty if it got through."""
+        ended = self.zygote.run(attempt, self.work, {"full": step})
+        assert ended["signal"] == 0
+        self.assert_nothing_half_done(attempt)
+        return str(ended["said"].get("error", ""))
+
     def assert_nothing_half_done(self, attempt: Trial) -> None:
         """Each table is one of the versions that it has without a kill, whoever reads it."""
         for reader in ("duckdb", "deltalake"):

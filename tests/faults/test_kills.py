@@ -12,6 +12,7 @@ from trial_source import Trial
 LOOSE = """create table orders (order_id bigint, customer_email text, amount numeric(12, 2),
     ordered_at timestamptz, updated_at timestamptz default clock_timestamp())"""
 AT_RANDOM = 8  # instants per work
+FULL = 8  # steps from which on the disk is full, per work
 SHARE = 0.2  # of the kills that leave files behind: those are collected
 
 
@@ -146,6 +147,24 @@ def test_a_work_killed_at_any_step_is_made_good_by_the_next(scene: Scene, reques
                 scene.collect(attempt)
             scene.forget(attempt)
     assert left  # files that no commit names did lie there when the lake was read
+
+
+@pytest.mark.parametrize("scene", ["a first load", "a later load", "a changed schema"], indirect=True)
+def test_a_work_whose_disk_is_full_from_any_step_on_says_so_and_is_made_good_by_the_next(
+    scene: Scene, request: pytest.FixtureRequest
+) -> None:
+    dice = chance(f"full {request.node.callspec.id}")
+    steps = scene.steps()
+    told = 0
+    for step in dice.sample(steps, FULL):
+        with noted(f"no room from {step} on"):
+            attempt = scene.attempt()
+            said = scene.fill(attempt, step)
+            assert not said or "the disk is full; free some space" in said
+            told += bool(said)
+            scene.redo(attempt)
+            scene.forget(attempt)
+    assert told > FULL // 2  # from the last steps on nothing is written
 
 
 def test_a_work_killed_at_random_instants_again_and_again_is_made_good_by_the_next(

@@ -2,8 +2,9 @@
 
 Requests come as JSON, one a line: `work` (see WORKS), `root` of the lake, `declared` of the trial's table, further
 `environment`, and `moment`: null to let it end; `{"after": seconds}`; `{"step": [file, line, nth]}`, the nth time that
-this line is reached; or `{"record": [folders]}`, which tells all steps (below). The first line of an answer has the
-child's process id, the second how it ended.
+this line is reached; `{"record": [folders]}`, which tells all steps (below); or `{"full": [file, line, nth]}`, from
+when on no file can grow, as on a full disk. The first line of an answer has the child's process id, the second how it
+ended.
 
 A *step* is a line of `lake/` or `ingestion/` that finds the disk other than the line before it did. All that outlives
 SIGKILL is on disk, so to be killed at each step is to be killed at every line.
@@ -14,6 +15,7 @@ Nothing of deltalake is used before the fork: its runtime does not survive one. 
 import dataclasses
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -101,21 +103,31 @@ def child(request: dict[str, Any], answer: int) -> None:
         if "step" in moment:
             step = tuple(moment["step"])
             Tracer(lambda place: die() if place == step else None).start()
+        if "full" in moment:
+            last = tuple(moment["full"])
+            Tracer(lambda place: fill() if place == last else None).start()
         trial = Trial(cast("Any", None), Lake(request["root"]), request["declared"])
         works.WORKS[request["work"]](trial)
         sys.settrace(None)
         said["steps"] = recorder.steps if recorder else []
     except BaseException as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         said["error"] = f"{type(error).__name__}: {error}"
         traceback.print_exc()
         code = 1
-    os.write(answer, json.dumps(said).encode())
-    os._exit(code)
+    finally:
+        os.write(answer, json.dumps(said).encode())
+        os._exit(code)
 
 
 def die() -> None:
     """End as by `kill -9`: nothing is flushed, nothing is tidied up."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill() -> None:
+    """Let no file grow any more."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
 
 @dataclasses.dataclass
