@@ -96,10 +96,11 @@ def record(lake: Lake, address: Address) -> dict[str, Any]:
 def kept(lake: Lake, address: Address, now: datetime.datetime, retention: datetime.timedelta) -> Kept:
     """What the live version and those of the last `retention` name. Raises Damaged if their log cannot be read."""
     cutoff = now - retention
-    log = journal.log(lake, address)
-    young = set(log.since(cutoff))
+    # The table first: what a commit takes out before the log is listed was live, or is told by its entry.
     delta = commit.table(lake, address)
     needed = {one.path for one in commit.files(delta)} if delta is not None else set()
+    log = journal.log(lake, address)
+    young = set(log.since(cutoff))
     let_go: set[str] = set()
     for version, actions in journal.read(lake, address, log.since(min(cutoff, now - GRACE))):
         for action in actions:
@@ -120,6 +121,8 @@ def _vacuum(
 ) -> Vacuumed:
     # Listed first, the log read afterwards: what is committed in between is needed, not an orphan.
     listed = [file for file in inventory.below(lake, str(address)) if not _is_apart(file.path)]
+    if commit.table(lake, address) is None:
+        return Vacuumed()  # never committed, or its log is gone: nothing tells what may go
     stay = kept(lake, address, now, retention)
     spare = [file for file in listed if file.path not in stay.needed]
     ours = [file for file in spare if OURS.match(PurePosixPath(file.path).name)]

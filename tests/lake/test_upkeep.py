@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import random
 import threading
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -123,11 +124,11 @@ def test_upkeep_that_has_nothing_to_do_makes_no_version(lake: Lake) -> None:
 
 def test_a_large_file_is_not_written_again_for_a_tiny_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "CHEAP", 0)
-    _load(lake, *range(5000))
+    _load(lake, *random.Random(1).sample(range(10**15), 5000))  # noqa: S311 - rows that do not compress
     _load(lake, 6000)
     large = max(one.bytes for one in commit.files(_delta(lake)))
     assert compaction.compact(lake, ORDERS, target_bytes=large * 4).files_before == 0
-    _load(lake, *range(7000, 11000))
+    _load(lake, *random.Random(2).sample(range(10**15), 4000))  # noqa: S311
     assert compaction.compact(lake, ORDERS, target_bytes=large * 4).files_before == 3
 
 
@@ -325,6 +326,33 @@ def test_what_is_committed_while_vacuum_looks_stays(lake: Lake, monkeypatch: pyt
     monkeypatch.setattr(inventory, "below", then_committed)
     assert vacuum.vacuum(lake, ORDERS, _later(hours=48)).orphans == 0
     assert _numbers(lake) == [1, 2]
+
+
+def test_what_is_taken_out_while_vacuum_looks_stays_though_the_file_is_old(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _load(lake, 1)
+    live = _paths(lake)
+    log = journal.log
+
+    def then_taken_out(*given: Any) -> Any:
+        found = log(*given)
+        monkeypatch.setattr(journal, "log", log)
+        delta = _delta(lake)
+        commit.add(lake, ORDERS, pa.schema([]), [], {}, base=delta, by_day=True, removed=commit.removals(delta))
+        return found
+
+    monkeypatch.setattr(journal, "log", then_taken_out)
+    vacuum.vacuum(lake, ORDERS, _later(days=31))
+    assert _paths(lake) == live
+
+
+def test_where_the_log_is_gone_nothing_is_removed(lake: Lake) -> None:
+    _loads(lake, 2)
+    live = _paths(lake)
+    _log(lake).rename(Path(lake.root) / "log")
+    assert vacuum.vacuum(lake, ORDERS, _later(days=400)).orphans == 0
+    assert _paths(lake) == live
 
 
 def test_a_clock_that_went_back_makes_nothing_old(lake: Lake) -> None:
