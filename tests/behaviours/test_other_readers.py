@@ -3,19 +3,23 @@
 import datetime
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars
 import pyarrow as pa
 import pytest
+from fix_servers import PROJECT
 from trial_source import Trial
 
-from lake import commit, parquet, read, s3, upkeep
+from lake import commit, duck, parquet, read, s3, upkeep
 from lake.layout import Address, Lake
 
+PAGE = PROJECT / "docs" / "how-to" / "read-the-lake-elsewhere.md"
 ROWS = 1500
 DAYS = (datetime.date(1969, 12, 31), datetime.date(2026, 1, 5), datetime.date(2026, 1, 6))
 UTC = datetime.UTC
@@ -270,3 +274,36 @@ def _zones(trial: Trial) -> None:
     trial.sql(insert.replace("md5(n::text)::uuid", "md5(n::text)::uuid, 'later'"), [591, 600])
     trial.sql("update orders set later = 'now', updated_at = clock_timestamp() where order_id between 1 and 10")
     trial.run()
+
+
+@pytest.mark.parametrize(
+    "place", ["/data/lake/processed/shop/orders", "s3://my-bucket/watershed/processed/shop/orders"]
+)
+def test_the_examples_of_the_page_read_the_table(
+    place: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+):
+    examples = [text for text in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S) if place in text]
+    on_s3 = place.startswith("s3://")
+    lake = Lake(f"s3://{request.getfixturevalue('bucket')}/lake" if on_s3 else str(tmp_path / "lake"))
+    _written(lake)
+    if not on_s3:
+        request.getfixturevalue("spark")  # the example takes the session that is there
+        prepared = duck.connect()  # finds the extensions without a network
+        monkeypatch.setattr(duckdb, "connect", lambda: prepared)
+    of_2026 = len(DAYS[1:]) * ROWS
+    for text in examples:
+        names: dict[str, Any] = {}
+        exec(text.replace(place, lake.uri(TYPES)), names)
+        assert _counted(names["rows"]) in (of_2026, of_2026 + ROWS), text
+    assert len(examples) == (1 if on_s3 else 5)
+
+
+def _counted(rows: Any) -> int:
+    """How many rows an example has read: as a table, or counted by it."""
+    if isinstance(rows, polars.DataFrame):
+        return int(rows.item())
+    if isinstance(rows, list):
+        return int(rows[0][0])
+    if isinstance(rows, pa.Table):
+        return int(rows.num_rows)
+    return int(rows.count_rows() if hasattr(rows, "count_rows") else rows.count())
