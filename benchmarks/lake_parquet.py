@@ -284,31 +284,29 @@ def _cpu_s(step: Callable[[], Any]) -> float:
 
 
 def markdown(found: Mapping[str, Mapping[str, Mapping[str, float]]], rows: Mapping[str, int]) -> str:
-    """A table: the first line in megabytes and milliseconds of CPU, the others as ratios to it."""
-    sets = list(found)
-    lines = [
-        "| | " + " | ".join(f"{name} ({rows[name]:,}): {' / '.join(MEASURES)}" for name in sets) + " |",
-        "|---" * (len(sets) + 1) + "|",
-    ]
-    names = list(dict.fromkeys(name for of in found.values() for name in of))
-    for name in names:
-        cells = []
-        for of in found.values():
-            first = next(iter(of.values()))
-            cells.append(_cell(of.get(name), first))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    """Two tables: what the first variant costs; the others as ratios to it, median (least to most) of the sets."""
+    first, *others = dict.fromkeys(name for of in found.values() for name in of)
+    units = ["set", "rows", "MB", *(f"{name}, ms" for name in MEASURES[1:])]
+    lines = [f"{first}:", "", f"| {' | '.join(units)} |", "|---" * len(units) + "|"]
+    for name, of in found.items():
+        shown = [f"{of[first]['MB']:.2f}"]
+        shown += [f"{of[first][what] * 1000:.1f}" if what in of[first] else "" for what in MEASURES[1:]]
+        lines.append(f"| {name} | {rows[name]:,} | {' | '.join(shown)} |")
+    lines += ["", f"| changed | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 1) + "|"]
+    for variant in others:
+        cells = [
+            _cell([of[variant][what] for of in found.values() if what in of.get(variant, {})]) for what in MEASURES
+        ]
+        unread = [name for name, of in found.items() if variant in of and "scan" not in of[variant]]
+        note = f" (DuckDB cannot read {', '.join(unread)})" if unread else ""
+        lines.append(f"| {variant}{note} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(values: Mapping[str, float] | None, first: Mapping[str, float]) -> str:
-    if values is None:
+def _cell(ratios: Sequence[float]) -> str:
+    if not ratios:
         return ""
-    if values is first:
-        shown = {name: f"{value:.2f} MB" if name == "MB" else f"{value * 1000:.1f} ms" for name, value in first.items()}
-    else:
-        shown = {name: f"{value:.2f}" for name, value in values.items()}
-        shown = shown if "scan" in shown else shown | {"scan": "DuckDB cannot read it"}
-    return " / ".join(shown.values())
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def main() -> None:
