@@ -51,8 +51,8 @@ def extension_directory() -> Path:
     return directory
 
 
-def s3_secret() -> list[str]:
-    """The statements that give DuckDB the S3 access of the usual AWS chain as it is now; AccessDenied without keys."""
+def s3_options() -> dict[str, str]:
+    """The S3 access of the usual AWS chain as it is now, in the words of a DuckDB secret; AccessDenied without keys."""
     at = s3.server()
     options = {"KEY_ID": at.key, "SECRET": at.secret, "REGION": at.region}
     if at.token:
@@ -60,10 +60,15 @@ def s3_secret() -> list[str]:
     options["URL_STYLE"] = "vhost" if at.is_virtual_hosted else "path"
     if at.endpoint:
         options |= {"ENDPOINT": at.host, "USE_SSL": str(at.has_tls).lower()}
-    pairs = ", ".join(f"{name} {literal(value)}" for name, value in options.items())
+    return options
+
+
+def s3_secret() -> list[str]:
+    """The statements that give DuckDB the S3 access of the usual AWS chain as it is now; AccessDenied without keys."""
+    pairs = ", ".join(f"{name} {literal(value)}" for name, value in s3_options().items())
     verified = ["SET GLOBAL enable_server_cert_verification = true"]  # not DuckDB's default
-    if at.ca:
-        verified.append(f"SET GLOBAL ca_cert_file = {literal(at.ca)}")
+    if ca := s3.server().ca:
+        verified.append(f"SET GLOBAL ca_cert_file = {literal(ca)}")
     return [*verified, f"CREATE OR REPLACE SECRET lake (TYPE s3, {pairs})"]
 
 

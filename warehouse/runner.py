@@ -2,13 +2,14 @@
 
 import hashlib
 import importlib.metadata
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lake import duck
+from lake import duck, s3
 from lake.errors import BuildFailed, SpecError
 from warehouse.layout import PROJECT, Layout
 
@@ -115,11 +116,14 @@ def _lake_root() -> str:
 @contextmanager
 def _environment(place: Layout) -> Iterator[None]:
     """What `dbt_project/profiles.yml` reads; dbt has no other way in that keeps the parsed manifest valid."""
-    _lake_root()
+    on_s3 = _lake_root().startswith("s3://")
     ours = {
         "WAREHOUSE_BUILD": str(place.build),
         "DUCKDB_EXTENSION_DIRECTORY": str(duck.extension_directory()),
     }
+    if on_s3:  # also for keys of a profile or a role, which dbt does not look for
+        ours["WAREHOUSE_S3"] = json.dumps({name.lower(): value for name, value in duck.s3_options().items()})
+        ours["WAREHOUSE_S3_CA"] = s3.server().ca
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     for folder in (place.build.parent, place.target, place.logs):
