@@ -124,11 +124,11 @@ def test_upkeep_that_has_nothing_to_do_makes_no_version(lake: Lake) -> None:
 
 def test_a_large_file_is_not_written_again_for_a_tiny_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "CHEAP", 0)
-    _load(lake, *random.Random(1).sample(range(10**15), 5000))  # noqa: S311 - rows that do not compress
+    _load(lake, *random.Random(1).sample(range(10**15), 5000))
     _load(lake, 6000)
     large = max(one.bytes for one in commit.files(_delta(lake)))
     assert compaction.compact(lake, ORDERS, target_bytes=large * 4).files_before == 0
-    _load(lake, *random.Random(2).sample(range(10**15), 4000))  # noqa: S311
+    _load(lake, *random.Random(2).sample(range(10**15), 4000))
     assert compaction.compact(lake, ORDERS, target_bytes=large * 4).files_before == 3
 
 
