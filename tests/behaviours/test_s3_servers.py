@@ -19,7 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 from fix_servers import bucket_on
 
-from lake import access, commit, lock, probe, read, s3
+from lake import access, commit, lock, objects, probe, read, s3
 from lake.errors import Busy, PlatformError
 from lake.layout import Address, Lake
 
@@ -118,6 +118,19 @@ def test_where_the_store_sees_to_it_nothing_is_locked(lake: Lake) -> None:
     with lock.sole_writer(lake, lone_writer.TABLE) as check:
         assert check is None
         assert not lake.on_s3 or not [key for key in _keys(lake) if "_locks" in key]
+
+
+@ON_S3
+def test_a_file_that_is_written_in_parts_is_read_whole(lake: Lake) -> None:
+    parts = 3 * 10_000_000  # Arrow sends a part for each 10 MB
+    noise = os.urandom(parts)
+    with objects.sink(lake, "raw/large/file") as stream:
+        stream.write(noise)
+    copies = [("raw/large/file", "processed/large/file")]
+    objects.copy(lake, copies)
+    for path in copies[0]:
+        found = s3.client().get_object(Bucket=lake.bucket, Key=lake.key(path))["Body"].read()
+        assert found == noise
 
 
 # One writer at a time
