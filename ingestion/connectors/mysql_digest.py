@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -39,15 +39,15 @@ def digests(
     engine = _engine(self, table, shape)
     key = (*table.key, SHARD) if SHARD in columns else table.key
     written = query(engine, key, table.partition.column if table.partition else None, columns)
+    keys = [digest.forms(columns)[each] for each in digest.keyed(key, columns)]
     conditions = changed(table, shape, replace(window, first=None, last=None))
 
     def ask(bounds: Sequence[str]) -> Digests:
         met = [*conditions, *bounds]
         where = f" where {' and '.join(met)}" if met else ""
         with self._reader() as reader:
-            return digest.collected(
-                reader.rows(f"{self._limited()} {written} from {self._place(table)}{where} group by d")
-            )
+            rows = reader.rows(f"{self._limited()} {written} from {self._place(table)}{where} group by d")
+        return digest.collected(_read(rows, keys))
 
     return ranges.asked(self.source, _ranges(self, table, shape, window), ask, pause)
 
@@ -75,11 +75,11 @@ class Engine:
 
     def value(self, column: str, how: Form) -> str:
         """See `canonical.Engine`; a value that does not fit its column is NULL."""
-        place, known = name(column), self.columns[column]
+        place = name(column)
         if how.kind in ("decimal", "huge"):
             return self._digits(column, how)
         if how.kind == "bytes":
-            return self.hashed(_wkb(place) if known.kind in GEOMETRIES else place)
+            return self.hashed(self._bytes(column))
         return {
             "truth": f"cast({place} + 0 as signed)",
             "small": f"cast({place} + 0 as signed)",
@@ -112,8 +112,11 @@ class Engine:
     def end(self, column: str, how: Form) -> str:
         """A key's value by which the least and the greatest are found, as `digest.of` has it."""
         if how.kind == "bytes":
-            return f"hex({name(column)})"
+            return f"hex({self._bytes(column)})"
         return f"cast({self.text(column)} as binary)" if how.kind == "text" else self.value(column, how)
+
+    def _bytes(self, column: str) -> str:
+        return _wkb(name(column)) if self.columns[column].kind in GEOMETRIES else name(column)
 
     def _plain(self, column: str) -> str:
         known, place = self.columns[column], name(column)
@@ -145,8 +148,22 @@ def query(engine: Engine, key: Sequence[str], day: str | None, columns: Mapping[
     total = f"(@total := {canonical.linear(terms, engine.integer)}) < {-(2**63) + 1}"
     row = f"if({total}, null, {canonical.mixed('cast(@total as signed)')})"
     date = _sane(name(day), f"cast({name(day)} as date)") if day else "cast(null as date)"
-    ends = [f", min({engine.end(each, how[each])}), max({engine.end(each, how[each])})" for each in keys]
-    return f"{date} as d, count(*), cast(sum({row}) as char){''.join(ends)}"
+    ends = [_told(f"{end}({engine.end(each, how[each])})", how[each]) for each in keys for end in ("min", "max")]
+    return ", ".join([f"{date} as d", "count(*)", f"cast(sum({row}) as char)", *ends])
+
+
+def _told(end: str, how: Form) -> str:
+    """As text, where the scanner would make a double of it."""
+    return f"cast({end} as char)" if how.kind == "huge" else end
+
+
+def _read(rows: Sequence[Sequence[Any]], keys: Sequence[Form]) -> list[list[Any]]:
+    """The rows with what was told as text as numbers again."""
+    kinds = ["", "", "", *(how.kind for how in keys for _ in ("min", "max"))]
+    return [
+        [int(value) if kind == "huge" and value is not None else value for kind, value in zip(kinds, row, strict=True)]
+        for row in rows
+    ]
 
 
 def _engine(self: MySQL, table: Table, shape: Shape) -> Engine:
