@@ -57,7 +57,8 @@ def spark() -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_large_files_without_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "SMALL_ROWS", 1000)  # so that these files have all that large ones have
     monkeypatch.setenv("DO_NOT_TRACK", "true")  # Daft tells its makers that it is used, unless told not to
 
 
@@ -197,7 +198,7 @@ def _written(lake: Lake) -> pa.Table:
     parts = []
     for number, day in enumerate(DAYS):
         rows = _every_type(number * ROWS, has_later=number > 0)
-        writer = parquet.Writer(lake, TYPES, f"{number:08x}", told=("key", "local_at"))
+        writer = parquet.Writer(lake, TYPES, f"{number:08x}", told=("key", "local_at", "text"))
         writer.rows_of(day, [rows])
         base = commit.table(lake, TYPES)
         commit.add(lake, TYPES, rows.schema, writer.written, {}, base=base, by_day=True)
@@ -222,7 +223,7 @@ def test_what_upkeep_has_put_together_is_read_as_before(spark: Any, tmp_path: Pa
     lake = Lake(str(tmp_path / "lake"))
     wanted = _written(lake)
     rows = _every_type(3 * ROWS, has_later=True)
-    writer = parquet.Writer(lake, TYPES, "f" * 8, told=("key",))
+    writer = parquet.Writer(lake, TYPES, "f" * 8, told=("key", "text"))
     writer.rows_of(DAYS[0], [rows])
     commit.add(lake, TYPES, rows.schema, writer.written, {}, base=commit.table(lake, TYPES), by_day=True)
     for name, value in parquet.partition_values(DAYS[0]).items():
