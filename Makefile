@@ -95,6 +95,11 @@ bench-lake: $(READY) ## the lake beside plain Parquet files of the same rows (RO
 	@$(BIN)/watershed up s3
 	@$(BIN)/python -m benchmarks.lake --rows $(or $(ROWS),10000000) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
 
+.PHONY: bench-digest
+bench-digest: $(READY) ## what comparing source and lake costs, in the lake and at the servers (SF, ROUNDS)
+	@$(BIN)/watershed up all
+	@$(BIN)/python -m benchmarks.digest --sf $(or $(SF),0.3) --rounds $(or $(ROUNDS),5)
+
 .PHONY: lock
 lock: $(READY) ## resolve the dependencies anew into requirements.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
