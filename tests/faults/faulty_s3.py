@@ -1,7 +1,8 @@
 """A proxy in front of an S3 server that lets chosen requests fail, each in a way that networks and servers know.
 
 Bytes are passed on as they are, so signatures hold: clients sign for the proxy's address, and the server takes the
-`Host` that it is sent. Requests are held in memory: for small tables only.
+`Host` that it is sent. Requests are held in memory: for small tables only. It runs in threads of the test's own process,
+so what keeps Python's lock while it waits for an answer (deltalake's `history`) waits for ever.
 """
 
 import contextlib
@@ -15,8 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-STATUSES = {"500": "Internal Server Error", "503": "Service Unavailable", "429": "Too Many Requests"}
-CODES = {"500": "InternalError", "503": "SlowDown", "429": "TooManyRequests"}
+STATUSES = {
+    "500": ("500 Internal Server Error", "InternalError"),
+    "503": ("503 Service Unavailable", "SlowDown"),
+    "429": ("429 Too Many Requests", "TooManyRequests"),
+    "skewed": ("403 Forbidden", "RequestTimeTooSkewed"),
+}
 # reset: no answer. lost: done, but no answer. half sent, half answered: cut in the middle of the body. slow: drop by
 # drop. hang: no answer and no end.
 KINDS = (*STATUSES, "reset", "lost", "half sent", "half answered", "slow", "hang")
@@ -108,8 +113,9 @@ class FaultyS3:
     def _answer(self, request: Request, fault: str) -> bytes | None:
         """The whole answer; None for a connection that is cut."""
         if fault in STATUSES:
-            body = f"<?xml version='1.0'?><Error><Code>{CODES[fault]}</Code><Message>later</Message></Error>".encode()
-            head = f"HTTP/1.1 {fault} {STATUSES[fault]}\r\nContent-Type: application/xml\r\n"
+            status, code = STATUSES[fault]
+            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>later</Message></Error>".encode()
+            head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\n"
             return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + (b"" if request.method == "HEAD" else body)
         if fault in ("reset", "hang"):
             return None

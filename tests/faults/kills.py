@@ -246,3 +246,13 @@ def strays(trial: Trial) -> int:
         found = {str(path.relative_to(here)) for path in here.rglob("*.parquet") if "_delta_log" not in path.parts}
         count += len(found - known)
     return count
+
+
+def stray(trial: Trial, days: float = 0) -> Path:
+    """A file that a killed load might have left in processed, dated so many days from now."""
+    folder = Path(trial.lake.root) / str(trial.address()) / "year=2026/month=01/day=05"
+    path = folder / "part-00-2026-01-05-00000.parquet"
+    path.write_bytes(b"left behind by a kill")
+    dated = path.stat().st_mtime + days * 86_400
+    os.utime(path, (dated, dated))
+    return path

@@ -86,8 +86,7 @@ def _untidy(trial: Trial) -> None:
     for number in range(2):
         _trade(trial, 1000 * (number + 1))
         trial.run()
-    stray = Path(trial.lake.root) / str(trial.address()) / "year=2026/month=01/day=05/part-00-2026-01-05-00000.parquet"
-    stray.write_bytes(b"left behind by a kill")
+    kills.stray(trial)
 
 
 def _loose(trial: Trial) -> None:
