@@ -172,6 +172,16 @@ def _told(bin: Bin, schema: pa.Schema) -> set[str]:
 
 
 def _rows(lake: Lake, address: Address, file: Written, schema: pa.Schema) -> Iterator[pa.Table]:
+    try:
+        yield from _read(lake, address, file, schema)
+    except (pa.ArrowException, OSError) as error:
+        if "AWS Error" in str(error) and not isinstance(error, FileNotFoundError):
+            raise  # the server, not the file
+        mend = f"run `watershed lake check {address}`, then `watershed lake restore {address}`"
+        raise PermanentError(f"lake table {address}", f"file {file.path} is missing or cannot be read", mend) from None
+
+
+def _read(lake: Lake, address: Address, file: Written, schema: pa.Schema) -> Iterator[pa.Table]:
     with objects.filesystem(lake).open_input_file(objects.key(lake, f"{address}/{file.path}")) as source:
         parquet = pq.ParquetFile(source, pre_buffer=False)
         width = max(1, _width(parquet.metadata))

@@ -230,6 +230,22 @@ def test_a_file_that_holds_fewer_rows_than_its_log_tells_is_not_put_together(lak
         compaction.compact(lake, ORDERS)
 
 
+@pytest.mark.parametrize("left", [None, 0, 20])
+def test_a_file_that_is_gone_or_cut_off_stops_the_upkeep_of_its_table_in_one_sentence(
+    lake: Lake, left: int | None
+) -> None:
+    _loads(lake, 2)
+    path = commit.files(_delta(lake))[0].path
+    whole = Path(lake.uri(ORDERS)) / path
+    content = whole.read_bytes()
+    whole.unlink()
+    if left is not None:
+        whole.write_bytes(content[:left])
+    with pytest.raises(PermanentError, match=f"raw/shop/orders: file {path} is missing or cannot be read; run"):
+        upkeep.keep(lake, ORDERS)
+    assert len(commit.files(_delta(lake))) == 2
+
+
 def test_the_files_of_a_first_load_wait_until_processed_has_them(lake: Lake) -> None:
     writer = Writer(lake, ORDERS, "00aa", {"order_id"}, partition=FIRST)
     for day in (FIRST, SECOND):
