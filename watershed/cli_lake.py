@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
-from watershed.commands import Commands
+from watershed.commands import Commands, shop_option
 
 
 @click.group(cls=Commands)
@@ -13,6 +15,7 @@ def lake() -> None:
 
 
 @lake.command()
+@shop_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 @click.option("--kms-key", default="", help="Encrypt by this KMS key, not by the server's own.")
 @click.option(
@@ -21,8 +24,9 @@ def lake() -> None:
 @click.option(
     "--quarantine-days", type=click.IntRange(1), default=7, show_default=True, help="Those of the quarantine so long."
 )
-def init(dry_run: bool, kms_key: str, version_days: int, quarantine_days: int) -> None:
+def init(shop: str, dry_run: bool, kms_key: str, version_days: int, quarantine_days: int) -> None:
     """Make the lake's bucket and set it up: closed to the public, versioned, encrypted, with rules for what may go."""
+    _enter(shop)
     from lake import layout, setup
 
     place = layout.from_environment()
@@ -33,8 +37,10 @@ def init(dry_run: bool, kms_key: str, version_days: int, quarantine_days: int) -
 
 
 @lake.command()
-def status() -> None:
+@shop_option
+def status(shop: str) -> None:
     """Every table of every zone: rows, size, files, small ones, oldest and newest day, versions."""
+    _enter(shop)
     from watershed import lake_status
     from watershed.tables import console
 
@@ -42,13 +48,15 @@ def status() -> None:
 
 
 @lake.command()
+@shop_option
 @click.argument("table", required=False)
 @click.option("--dry-run", is_flag=True, help="Count what would be done; change nothing.")
 @click.option("--retention-days", type=float, default=30, show_default=True, help="Old versions stay readable so long.")
 @click.option("--grace-hours", type=float, default=24, show_default=True, help="Uncommitted files stay so long.")
 @click.option("--force", is_flag=True, help="Allow less than an hour of either: only if nobody reads or loads.")
-def upkeep(table: str | None, dry_run: bool, retention_days: float, grace_hours: float, force: bool) -> None:
+def upkeep(shop: str, table: str | None, dry_run: bool, retention_days: float, grace_hours: float, force: bool) -> None:
     """Put small files together, and remove what no version of the retention needs; TABLE e.g. shop.orders."""
+    _enter(shop)
     from watershed import lake_upkeep
     from watershed.tables import console
 
@@ -60,10 +68,12 @@ def upkeep(table: str | None, dry_run: bool, retention_days: float, grace_hours:
 
 
 @lake.command()
+@shop_option
 @click.argument("table", required=False)
 @click.option("--deep", is_flag=True, help="Read every file, and sum every load in raw again.")
-def check(table: str | None, deep: bool) -> None:
+def check(shop: str, table: str | None, deep: bool) -> None:
     """Find what is broken: log entries, checkpoints, missing and cut-off files; TABLE e.g. shop.orders."""
+    _enter(shop)
     from watershed import lake_damage
 
     for line in lake_damage.check(table, deep=deep):
@@ -71,11 +81,21 @@ def check(table: str | None, deep: bool) -> None:
 
 
 @lake.command()
+@shop_option
 @click.argument("table")
 @click.option("--to", metavar="VERSION|TIME", help="Not the last whole version, but this one, e.g. 17 or 2026-11-20.")
-def restore(table: str, to: str | None) -> None:
+def restore(shop: str, table: str, to: str | None) -> None:
     """Bring a table back to its last whole version, and say what is lost; TABLE e.g. raw/shop/orders."""
+    _enter(shop)
     from watershed import lake_damage
 
     for line in lake_damage.bring_back(table, to):
         click.echo(line)
+
+
+def _enter(shop: str) -> None:
+    """Take the shop's lake, unless LAKE_ROOT names another."""
+    if not os.environ.get("LAKE_ROOT"):
+        from orchestration import site
+
+        site.enter(shop)
