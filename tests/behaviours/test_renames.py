@@ -12,6 +12,7 @@ from trial_source import Trial, on_folder
 
 from ingestion import compare, load
 from ingestion.connectors import Window, connector
+from ingestion.connectors.postgres import Postgres
 from ingestion.spec import Source, Table
 from lake import commit, read
 from lake.errors import SchemaDrift
@@ -97,6 +98,38 @@ def test_a_frozen_table_says_how_to_declare_the_new_name(trial: Trial) -> None:
     trial.declare(columns=RENAMED)
     trial.sql("update orders set total_amount = 5, updated_at = clock_timestamp() where order_id = 1")
     assert trial.run().taken.updated == 1
+
+
+@on_folder
+@pytest.mark.parametrize(
+    ("word", "inserted", "quarantined"), [("evolve", 1, 0), ("discard_value", 1, 0), ("discard_row", 0, 1)]
+)
+def test_without_a_declaration_the_word_for_new_columns_holds_and_the_hint_is_given(
+    trial: Trial, word: str, inserted: int, quarantined: int
+) -> None:
+    trial.declare(contract={"columns": word})
+    trial.orders(3)
+    trial.run()
+    trial.sql("alter table orders rename amount to total_amount")
+    trial.sql("insert into orders (order_id, total_amount, ordered_at) values (4, 9, '2026-01-06 12:00+00')")
+    loaded = trial.run()
+    assert (loaded.taken.inserted, loaded.taken.quarantined) == (inserted, quarantined)
+    assert HINT in loaded.sentence
+    assert [amount for _, amount in trial.rows("order_id, amount")][:3] == [1, 2, 3]
+
+
+@on_folder
+def test_indexes_and_ranges_of_pages_are_used_as_under_the_sources_names(trial: Trial) -> None:
+    trial.sql("alter table orders rename order_id to id")
+    trial.declare(columns={"order_id": {"from": "id"}})
+    trial.sql("insert into orders (id, ordered_at) select n, now() from generate_series(1, 20000) n")
+    trial.sql("analyze orders")
+    session = Postgres(trial.source)
+    renamed = session._named(trial.table)
+    for condition, scan in (("order_id = 5", "Index Only Scan"), ("ctid < '(3,0)'", "Tid Range Scan")):
+        plan = trial.connection.execute(f"explain select order_id from {renamed} where {condition}").fetchall()
+        assert scan in plan[0][0]
+    session.close()
 
 
 @on_folder
