@@ -73,13 +73,20 @@ def by_lake(file: str, root: str) -> Mapping[str, Any]:
     return _files(root)
 
 
-def by_pyarrow(file: str, root: str) -> Mapping[str, Any]:
-    """Plain files: one `ParquetWriter` a day, zstd, all else as pyarrow has it by default; nothing is committed."""
+def by_pyarrow(file: str, root: str, tuned: bool = False) -> Mapping[str, Any]:
+    """Plain files: one `ParquetWriter` a day, zstd; nothing is committed.
+
+    All else is as pyarrow has it by default; `tuned`: columns are encoded as the lake does it.
+    """
+    options: dict[str, Any] = {}
     for day, pieces in groupby(parquet._pieces("_day", _batches(file)), key=itemgetter(0)):
         folder = Path(root, parquet.day_folder(FIRST + datetime.timedelta(days=day - _number(FIRST))))
         folder.mkdir(parents=True)
         table = pa.concat_tables(rows for _, rows in pieces)
-        with pq.ParquetWriter(folder / "part-0.parquet", table.schema, compression="zstd") as writer:
+        if tuned and not options:
+            options = {"max_rows_per_page": parquet.PAGE_ROWS}
+            options |= parquet.encoded(table.schema, parquet._repetitive(table))
+        with pq.ParquetWriter(folder / "part-0.parquet", table.schema, compression="zstd", **options) as writer:
             writer.write_table(table)
     return _files(root)
 
