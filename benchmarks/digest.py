@@ -45,13 +45,21 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="bench-digest")
     options.add_argument("--sf", type=float, default=0.3, help="TPC-H scale: 1 is six million rows")
     options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--keep", action="store_true", help="leave the databases with lineitem for the next time")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="watershed-bench-") as folder:
         for said in _of_lake(Path(folder), chosen.sf, chosen.rounds):
             say(said)
     for kind, variable in lineitem.VARIABLES.items():
         server = os.environ.get(variable) or record.environment(cpu.PROJECT).get(variable)
-        say(_of_server(kind, server, chosen) if server else f"{kind}: not measured, no server is up ({variable})")
+        if not server:
+            say(f"{kind}: not measured, no server is up ({variable})")
+            continue
+        try:
+            say(_of_server(kind, server, chosen))
+        finally:
+            if not chosen.keep:
+                lineitem.drop(kind, server, chosen.sf)
 
 
 def _of_lake(folder: Path, scale: float, rounds: int) -> list[str]:
