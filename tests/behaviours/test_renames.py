@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from trial_source import Trial, on_folder
 
-from ingestion import compare, load
+from ingestion import compare, load, reconcile
 from ingestion.connectors import Window, connector
 from ingestion.connectors.postgres import Postgres
 from ingestion.spec import Source, Table
@@ -57,6 +57,24 @@ def test_key_cursor_and_partition_may_be_renamed(trial: Trial) -> None:
     assert trial.reload("2026-01-07").taken.updated == 1
     assert_same(trial, "order_id, amount, ordered_at, updated_at", "id, amount, placed, changed")
     assert load.span(trial.lake, trial.source) is not None
+
+
+@on_folder
+def test_a_renamed_table_is_reconciled_and_repaired_under_the_lakes_names(trial: Trial) -> None:
+    trial.orders(20)
+    trial.order(21, day="2026-01-07")
+    names = {"order_id": "id", "updated_at": "changed", "ordered_at": "placed", "amount": "total"}
+    for old, new in names.items():
+        trial.sql(f"alter table orders rename {old} to {new}")
+    trial.sql("create index on orders (placed)")
+    trial.declare(columns={name: {"from": old} for name, old in names.items()})
+    trial.run()
+    assert reconcile.compare(trial.lake, trial.source, trial.table).is_ok
+    trial.sql("update orders set total = 70 where id = 21")
+    found = reconcile.compare(trial.lake, trial.source, trial.table)
+    assert not found.is_ok
+    reconcile.repair(trial.lake, trial.source, trial.table, found, say=lambda _: None)
+    assert_same(trial, "order_id, amount, ordered_at", "id, total, placed")
 
 
 @on_folder
@@ -221,6 +239,7 @@ def test_mysql_reads_a_renamed_column_under_the_lakes_name(mysql_dsn, tmp_path, 
         first = datetime.date(2026, 1, 5)
         again = load.days(lake, one(Table(**stanza, columns=names)), Table(**stanza, columns=names), first, first)
         assert again.rows_read == 29
+        assert reconcile.compare(lake, one(Table(**stanza, columns=names)), Table(**stanza, columns=names)).is_ok
 
 
 def test_files_and_functions_bring_a_renamed_column_under_the_lakes_name(tmp_path, monkeypatch) -> None:
