@@ -1,7 +1,7 @@
 """A proxy in front of an S3 server that lets chosen requests fail, each in a way that networks and servers know.
 
 Bytes are passed on as they are, so signatures hold: clients sign for the proxy's address, and the server takes the
-`Host` that it is sent. Requests are held in memory: for small tables only. It runs in threads of the test's own process,
+`Host` that it is sent. Requests are held in memory: for small tables only. It runs in threads of the test's process,
 so what keeps Python's lock while it waits for an answer (deltalake's `history`) waits for ever.
 """
 
