@@ -23,6 +23,7 @@ from lake.duck import quoted
 from lake.fold import MEMORY, fold, fold_history
 from lake.intake import Load, Subject
 from lake.layout import Lake
+from lake.retype import widen
 
 Say = Callable[[str], None]
 ASKED = 3  # times, while the lake changes meanwhile
@@ -176,6 +177,7 @@ def _correct(case: Case, days: Collection[Day], say: Say) -> None:
         words = "of the days that differed" if subject.partition else "of the whole table"
         now = datetime.datetime.now(datetime.UTC)
         loading = Load(about, "days" if subject.partition else "full", f"{words} ({WHY})", now)
+        widen(case.lake, about, entry.widened)
         intake.admit(connection, case.lake, loading, entry)
         gone = None
         if not case.keeps:

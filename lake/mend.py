@@ -7,6 +7,7 @@ a load of its own.
 """
 
 import datetime
+import json
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -63,7 +64,7 @@ def damages(lake: Lake, subject: Subject, since: datetime.date | None = None) ->
     wanted = {load: of for load, of in known.items() if since is None or str(of["loaded_at"]) >= since.isoformat()}
     with read.connect(lake, MEMORY) as connection, told(lake):
         found = _found(connection, _rows(lake, subject, since), wanted)
-    foreign = [load for load in found if load not in known]
+    foreign = _foreign(raw, [load for load in found if load not in known])
     verified = [
         Verified(subject, load, known.get(load, NOBODYS), found.get(load, checksum.Sum()).state())
         for load in [*wanted, *foreign]
@@ -188,6 +189,15 @@ def recorded(raw: DeltaTable) -> dict[str, dict[str, Any]]:
         for load, of in (one.get("recorded") or {}).items():  # written anew since
             known[load] = {**known.get(load, {}), **of}
     return known
+
+
+def _foreign(raw: DeltaTable, unknown: list[str]) -> list[str]:
+    """Those of the loads without a record that nobody made; none if the log no longer tells of all commits."""
+    entries = raw.history() if unknown else []
+    if not entries or min(int(entry["version"]) for entry in entries) > 0:
+        return []
+    named = {json.loads(entry[commit.STATE]).get("load_id") for entry in entries if commit.STATE in entry}
+    return [load for load in unknown if load not in named]
 
 
 def _found(

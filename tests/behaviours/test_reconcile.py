@@ -348,3 +348,29 @@ def test_the_check_of_a_table_fails_with_its_mend(loaded: Trial, monkeypatch: py
 
 def live(trial: Trial, zone: str) -> list[dict[str, Any]]:
     return pa.table(delta(trial, zone).get_add_actions()).to_pylist()
+
+
+@on_folder
+def test_columns_that_came_or_were_widened_since_leave_old_loads_in_order(loaded: Trial) -> None:
+    loaded.declare(contract={"types": "evolve"})
+    loaded.sql("alter table orders add column colour text")
+    loaded.order(41, day=FIRST, colour="red")
+    loaded.run()
+    loaded.sql("alter table orders alter column amount type numeric(14, 2)")
+    loaded.order(42, day=SECOND, amount=10**11)
+    loaded.run()
+    assert compare(loaded).sentences == []
+    for fault in (lose, change):
+        fault(loaded, "raw")
+        repaired(loaded, compare(loaded))
+        assert compare(loaded).is_ok, fault
+    loaded.sql("alter table orders alter column amount type numeric(16, 4)")
+    loaded.sql("update orders set amount = 0.1234 where order_id = 42")
+    lose(loaded, "raw")
+    lose(loaded, "processed")
+    repaired(loaded, compare(loaded))  # which widens the lake's column: only now it can be compared
+    found = compare(loaded)
+    assert found.sentences == [f"trial.orders, {SECOND}: 1 row with other values in raw and processed"]
+    repaired(loaded, found)
+    assert compare(loaded).is_ok
+    loaded.assert_same()
