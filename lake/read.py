@@ -115,5 +115,7 @@ def _total(actions: pa.Table, column: str) -> int:
 
 
 def _committed_at(delta: DeltaTable) -> datetime.datetime:
-    milliseconds = int(delta.history(1)[0]["timestamp"])
+    # Not `history` if it can be helped: it keeps Python's lock, and so all threads, while it waits for an S3 server.
+    newest = commit.entries(delta, delta.version() - 1) or delta.history(1)
+    milliseconds = int(newest[0]["timestamp"])
     return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
