@@ -45,6 +45,7 @@ def extension_directory() -> Path:
     if missing:
         directory.mkdir(parents=True, exist_ok=True)
         installer = duckdb.connect(config={"extension_directory": str(directory)})
+        installer.execute("SET enable_progress_bar = false")  # it would go to the caller's output
         for name in missing:
             installer.execute(f"INSTALL {literal(str(_wheel(name) or name))}")
         installer.close()
