@@ -221,6 +221,10 @@ def emptied(client: Any, bucket: str) -> None:
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", [])]:
             client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+    if client.get_bucket_versioning(Bucket=bucket).get("Status"):
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+                client.delete_object(Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"])
     with suppress(client.exceptions.ClientError):  # rclone keeps folders of uploads that were begun
         client.delete_bucket(Bucket=bucket)
 

@@ -26,7 +26,7 @@ from lake.layout import Address, Lake
 SERVERS = {"ceph": True, "moto": True, "rclone": False}
 ON_RCLONE = pytest.mark.parametrize("lake_root", ["rclone"], indirect=True)
 ON_S3 = pytest.mark.parametrize("lake_root", ["ceph", "moto", "rclone"], indirect=True)
-LEASE_S = 4
+LEASE_S = 6
 
 
 @pytest.fixture
