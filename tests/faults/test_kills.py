@@ -13,7 +13,7 @@ LOOSE = """create table orders (order_id bigint, customer_email text, amount num
     ordered_at timestamptz, updated_at timestamptz default clock_timestamp())"""
 AT_RANDOM = 8  # instants per work
 FULL = 8  # steps from which on the disk is full, per work
-SHARE = 0.2  # of the kills that leave files behind: those are collected
+SHARE = 0.1  # of the kills that leave files behind: those are collected
 
 
 @dataclass(frozen=True)
