@@ -31,7 +31,7 @@ from lake.fold import fold
 from lake.gate import Gate
 from lake.intake import Days, Kind, Load, Subject, Taken, after, take
 from lake.layout import Lake
-from lake.retype import widen
+from lake.retype import shed, widen
 
 LOG = logging.getLogger("watershed.load")
 TRIES = 5
@@ -188,6 +188,9 @@ def _attempt(lake: Lake, source: Source, table: Table, wanted: Days | None, allo
     started = datetime.datetime.now(datetime.UTC)
     fold(lake, subject(source, table))  # what an earlier, killed run left waiting
     raw = commit.table(lake, subject(source, table).at("raw"))
+    if shed(lake, subject(source, table), [name for name in table.drop if name in read.columns(raw)]):
+        LOG.info("%s.%s: what is dropped by now is taken out of the lake", source.name, table.name)
+        raw = commit.table(lake, subject(source, table).at("raw"))
     before = commit.state(raw)
     changed = redeclared(before, source, table, read.columns(raw))
     if changed:

@@ -1,13 +1,15 @@
-"""Columns of a table made wider: raw, processed and history rewritten with the new type, each in one commit."""
+"""Columns of a table made wider, or taken out: raw, processed and history rewritten, each in one commit."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 
 import duckdb
 import pyarrow as pa
 
 from lake import checksum, commit, kinds, read
 from lake.access import told
-from lake.duck import quoted
+from lake.duck import literal, quoted
+from lake.gate import MISFIT
 from lake.intake import Subject
 from lake.layout import DAY_COLUMNS, Address, Lake
 
@@ -22,14 +24,30 @@ def widen(lake: Lake, subject: Subject, widened: Mapping[str, pa.DataType]) -> b
     """
     if not widened:
         return False
-    history = Address("processed", subject.source, f"{subject.table}_history")
-    changed = [
-        _widen(lake, subject, address, widened) for address in (subject.at("processed"), history, subject.at("raw"))
-    ]
+    changed = [_rewrite(lake, subject, address, widened, ()) for address in _tables(subject)]
     return any(changed)
 
 
-def _widen(lake: Lake, subject: Subject, address: Address, widened: Mapping[str, pa.DataType]) -> bool:
+def shed(lake: Lake, subject: Subject, dropped: Collection[str]) -> bool:
+    """Take columns out that the lake holds and that are dropped by declaration now; tells whether anything changed.
+
+    As `widen`, raw comes last. Old versions of the tables hold the values until upkeep removes them.
+    """
+    if not dropped:
+        return False
+    tables = (subject.at("quarantine"), *_tables(subject))
+    changed = [_rewrite(lake, subject, address, {}, dropped) for address in tables]
+    return any(changed)
+
+
+def _tables(subject: Subject) -> tuple[Address, ...]:
+    history = Address("processed", subject.source, f"{subject.table}_history")
+    return subject.at("processed"), history, subject.at("raw")
+
+
+def _rewrite(
+    lake: Lake, subject: Subject, address: Address, widened: Mapping[str, pa.DataType], dropped: Collection[str]
+) -> bool:
     base = commit.table(lake, address)
     if base is None:
         return False
@@ -39,12 +57,20 @@ def _widen(lake: Lake, subject: Subject, address: Address, widened: Mapping[str,
         for name, kind in widened.items()
         if name in known and not kinds.stored(known[name]).equals(kind)
     ]
-    if not casts:
+    gone = [quoted(name) for name in known if name in dropped]
+    if not casts and not gone:
         return False
     # Other state stays as it is; with no load's id in it, nothing waits to be folded because of this commit.
     state = {name: value for name, value in commit.state(base).items() if name not in OF_ONE_LOAD}
     with read.connect(lake) as connection, told(lake):
-        relation = f"(SELECT * REPLACE ({', '.join(casts)}) FROM {read.relation(lake, address)})"
+        less = f" EXCLUDE ({', '.join(gone)})" if gone else ""
+        where = "TRUE"
+        if address.zone == "quarantine":  # single values lie in rows of their own, what did not fit beside its row
+            where = f"_column IS NULL OR _column NOT IN ({', '.join(map(literal, dropped))})"
+            nothing = literal(json.dumps(dict.fromkeys(dropped)))
+            casts = [f"nullif(json_merge_patch({MISFIT}, {nothing})::VARCHAR, '{{}}') AS {MISFIT}"]
+        other = f" REPLACE ({', '.join(casts)})" if casts else ""
+        relation = f"(SELECT *{less}{other} FROM {read.relation(lake, address, base)} WHERE {where})"
         if address.zone == "raw":
             state["recorded"] = _sums(connection, relation)
         query = f"SELECT * FROM {relation}"
@@ -57,7 +83,7 @@ def _widen(lake: Lake, subject: Subject, address: Address, widened: Mapping[str,
 
 
 def _sums(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, object]:
-    """The checksums of all loads as they are from now on: they were taken of values of the old types."""
+    """The checksums of all loads as they are from now on: they were taken of other columns, or of other types."""
     loads: dict[str, checksum.Sum] = {}
     types = checksum.kinds(connection, relation)
     query = f"SELECT _load_id, _op, count(*), sum({checksum.row(types)}) FROM {relation} GROUP BY ALL"

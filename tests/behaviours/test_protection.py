@@ -7,7 +7,8 @@ import boto3
 import pytest
 from trial_source import SALT, Trial, on_ceph, on_folder
 
-from lake import commit, read
+from ingestion import load
+from lake import commit, read, verify
 from lake.errors import SpecError
 
 EMAIL = "grace.hopper@navy.example"
@@ -57,6 +58,37 @@ def test_the_planted_values_are_found_where_nothing_protects_them(trial: Trial) 
     files = _bytes_below(trial).values()
     assert any(EMAIL.encode() in content for content in files)
     assert any(CARD.encode() in content for content in files)
+
+
+@on_folder
+def test_a_column_that_is_dropped_later_is_taken_out_of_all_that_the_lake_holds(trial: Trial) -> None:
+    trial.declare(history=True, contract={"types": "discard_value"})
+    _plant(trial)
+    trial.run()
+    trial.sql("alter table orders alter card_number type json using to_json(card_number)")
+    trial.sql("update orders set updated_at = clock_timestamp() where order_id = 2")
+    trial.run()
+    before = trial.rows("order_id, customer_email, amount")
+    trial.declare(drop=["card_number"])
+    trial.run()
+    for zone, suffix in (("raw", ""), ("processed", ""), ("processed", "_history"), ("quarantine", "")):
+        delta = commit.table(trial.lake, trial.address(zone, suffix))
+        if delta is None:
+            continue
+        assert "card_number" not in read.columns(delta), zone
+        for path in delta.file_uris():
+            content = Path(path).read_bytes()
+            assert CARD.encode() not in content, path
+    assert trial.rows("order_id, customer_email, amount") == before
+    trial.assert_same()
+    about = load.subject(trial.source, trial.table)
+    raw = commit.table(trial.lake, about.at("raw"))
+    assert raw is not None
+    for (load_id,) in set(trial.rows("_load_id", "raw")):
+        assert verify.verify(trial.lake, about, load_id).difference is None
+    versions = trial.versions()
+    assert trial.run().taken.rows_read == 0
+    assert trial.versions() == versions
 
 
 @on_folder
