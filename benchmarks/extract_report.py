@@ -1,14 +1,11 @@
 """The figures of `benchmarks.extract` as text, and as the section "Extraction" of the docs."""
 
-import datetime
-import os
-import platform
-import re
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import section
 from benchmarks.cpu import Measured
 from benchmarks.lineitem import Place
 
@@ -68,23 +65,7 @@ def sentence(wrong: Sequence[str]) -> str:
 
 def write(file: Path, text: str) -> None:
     """Put the section into the docs, in place of the one that is there."""
-    known = file.read_text(encoding="utf-8")
-    now = datetime.datetime.now(datetime.UTC).date()
-    section = f"{HEADING}\n\n{ABOUT}\n\n{now}, {_machine()}.\n\n```text\n{text}\n```\n"
-    pattern = re.compile(rf"^{HEADING}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    if pattern.search(known):
-        file.write_text(pattern.sub(lambda _: section + "\n", known).rstrip() + "\n", encoding="utf-8")
-    else:
-        file.write_text(f"{known.rstrip()}\n\n{section}", encoding="utf-8")
-
-
-def _machine() -> str:
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    model = re.search(r"^model name\s*: (.*)$", info, re.MULTILINE)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    cores = len(os.sched_getaffinity(0))
-    name = model[1] if model else platform.machine()
-    return f"{cores} cores ({name}), {memory:.0f} GB of memory, Linux, Python {platform.python_version()}"
+    section.put(file, HEADING, f"{ABOUT}\n\n{section.stamp()}\n\n```text\n{text}\n```")
 
 
 def _median(runs: Sequence[Measured], of: Callable[[Measured], float]) -> float:

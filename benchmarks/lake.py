@@ -9,7 +9,6 @@ import argparse
 import datetime
 import json
 import os
-import re
 import shutil
 import statistics
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks import cpu, extract_report, lake_requests, lake_steps
+from benchmarks import cpu, lake_requests, lake_steps, section
 from benchmarks.cpu import Measured
 from services import record
 
@@ -200,19 +199,7 @@ def main() -> None:
     text = report.markdown(about)
     print(f"\n{text}")
     if options.write:
-        _write(cpu.PROJECT / "docs" / "benchmarks.md", text)
-
-
-def _write(file: Path, text: str) -> None:
-    """Put the section into the docs, in place of the one that is there."""
-    known = file.read_text(encoding="utf-8")
-    today = datetime.datetime.now(datetime.UTC).date()
-    section = f"{HEADING}\n\n{ABOUT}\n\n{today}, {extract_report._machine()}.\n\n{text}\n"
-    pattern = re.compile(rf"^{HEADING}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    if pattern.search(known):
-        file.write_text(pattern.sub(lambda _: section + "\n", known).rstrip() + "\n", encoding="utf-8")
-    else:
-        file.write_text(f"{known.rstrip()}\n\n{section}", encoding="utf-8")
+        section.put(cpu.PROJECT / "docs" / "benchmarks.md", HEADING, f"{ABOUT}\n\n{section.stamp()}\n\n{text}")
 
 
 def _made(report: Report, scratch: Path, rows: int, days: int, name: str = "rows") -> Path:

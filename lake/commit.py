@@ -159,7 +159,7 @@ def replace(
         mend = "give only rows of the days that are replaced"
         raise PermanentError(f"lake table {address}", f"rows of {outside} lie outside of the replaced days", mend)
     if retype and base is not None:
-        return _add(lake, address, schema, files, state, base, by_day=by_day, retype=True)
+        return add(lake, address, schema, files, state, base=base, by_day=by_day, retype=True)
     removed = [] if base is None else removals(base, wanted)
     return add(lake, address, schema, files, state, base=base, by_day=by_day, removed=removed)
 
@@ -174,65 +174,26 @@ def add(
     base: DeltaTable | None,
     by_day: bool,
     removed: Iterable[RemoveAction] = (),
+    retype: bool = False,
 ) -> Committed:
     """Commit files that are written already (and take others out) with `state`, at once.
 
     `schema` is that of the rows, without the partition columns. `base` as for `append`; Busy is raised likewise. A
-    commit that was made, but whose answer was lost on the way, counts as made.
+    commit that was made, but whose answer was lost on the way, counts as made. `retype`: the files take the place of
+    all others, and the columns become those of `schema`.
     """
-    return _add(lake, address, schema, files, state, base, by_day=by_day, removed=removed)
-
-
-def _add(
-    lake: Lake,
-    address: Address,
-    schema: pa.Schema,
-    files: Iterable[Written],
-    state: Mapping[str, Any],
-    base: DeltaTable | None,
-    *,
-    by_day: bool,
-    removed: Iterable[RemoveAction] = (),
-    retype: bool = False,
-) -> Committed:
-    partition_by = list(DAY_COLUMNS) if by_day else []
-    whole = pa.schema([*schema, *(pa.field(name, pa.string()) for name in partition_by)])
-    delta_schema = Schema.from_arrow(whole)
-    now, written, attempt = now_ms(), list(files), secrets.token_hex(8)
-    adds = [AddAction(one.path, one.bytes, partition_values(one.day), now, True, one.stats) for one in written]
+    written, attempt = list(files), secrets.token_hex(8)
     rows = sum(one.rows for one in written)
     since = -1 if base is None else base.version()
     base = _renewed(lake, address, base)
+    change = _Change(schema, written, list(removed), by_day=by_day, retype=retype)
     try:
         with _committing(lake, address, base):
+            properties = _properties(state, base, attempt, alone=retype or bool(change.removed))
             if base is None:
-                create_table_with_add_actions(
-                    lake.uri(address),
-                    delta_schema,
-                    adds,
-                    mode="error",
-                    partition_by=partition_by,
-                    storage_options=lake.storage_options(),
-                    configuration=CONFIGURATION,
-                    commit_properties=_properties(state, base, attempt),
-                    post_commithook_properties=_afterwards(lake),
-                )
+                _create(lake, address, change, properties)
             else:
-                taken_out = list(removed)
-                properties = _properties(state, base, attempt, alone=retype or bool(taken_out))
-                version = base.version()
-                _alter(base, delta_schema, retype=retype)
-                if base.version() != version and not _paths(taken_out) <= _paths(removals(base)):
-                    raise CommitFailedError  # a compaction came in before the new columns
-                base.create_write_transaction(
-                    [*adds, *taken_out],
-                    mode="overwrite" if retype else "append",
-                    schema=delta_schema,
-                    partition_by=partition_by,
-                    commit_properties=properties,
-                    post_commithook_properties=_afterwards(lake),
-                )
-                base.update_incremental()
+                _put_on(lake, base, change, properties)
     except (Busy, LakeUnavailable):  # the Delta library does not repeat a PUT whose answer was lost
         made = _made(lake, address, since, attempt)
         if made is None:
@@ -240,6 +201,63 @@ def _add(
         return Committed(made, rows, len(written))
     delta = base or DeltaTable(lake.uri(address), storage_options=lake.storage_options())
     return Committed(delta.version(), rows, len(written))
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What one commit does to a table's files and columns."""
+
+    schema: pa.Schema
+    written: list[Written]
+    removed: list[RemoveAction]
+    by_day: bool
+    retype: bool
+
+    @property
+    def partition_by(self) -> list[str]:
+        return list(DAY_COLUMNS) if self.by_day else []
+
+    @property
+    def columns(self) -> Schema:
+        """The columns as Delta has them, those of the partition included."""
+        return Schema.from_arrow(
+            pa.schema([*self.schema, *(pa.field(name, pa.string()) for name in self.partition_by)])
+        )
+
+    @property
+    def added(self) -> list[AddAction]:
+        now = now_ms()
+        return [AddAction(one.path, one.bytes, partition_values(one.day), now, True, one.stats) for one in self.written]
+
+
+def _create(lake: Lake, address: Address, change: _Change, properties: CommitProperties) -> None:
+    create_table_with_add_actions(
+        lake.uri(address),
+        change.columns,
+        change.added,
+        mode="error",
+        partition_by=change.partition_by,
+        storage_options=lake.storage_options(),
+        configuration=CONFIGURATION,
+        commit_properties=properties,
+        post_commithook_properties=_afterwards(lake),
+    )
+
+
+def _put_on(lake: Lake, base: DeltaTable, change: _Change, properties: CommitProperties) -> None:
+    version = base.version()
+    _alter(base, change.columns, retype=change.retype)
+    if base.version() != version and not _paths(change.removed) <= _paths(removals(base)):
+        raise CommitFailedError  # a compaction came in before the new columns
+    base.create_write_transaction(
+        [*change.added, *change.removed],
+        mode="overwrite" if change.retype else "append",
+        schema=change.columns,
+        partition_by=change.partition_by,
+        commit_properties=properties,
+        post_commithook_properties=_afterwards(lake),
+    )
+    base.update_incremental()
 
 
 def files(delta: DeltaTable) -> list[Written]:

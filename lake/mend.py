@@ -193,7 +193,7 @@ def recorded(raw: DeltaTable) -> dict[str, dict[str, Any]]:
 
 def _foreign(raw: DeltaTable, unknown: list[str]) -> list[str]:
     """Those of the loads without a record that nobody made; none if the log no longer tells of all commits."""
-    entries = raw.history() if unknown else []
+    entries = commit.entries(raw, -1) if unknown else []
     if not entries or min(int(entry["version"]) for entry in entries) > 0:
         return []
     named = {json.loads(entry[commit.STATE]).get("load_id") for entry in entries if commit.STATE in entry}
