@@ -258,7 +258,7 @@ def sources(folder: Path | None = None) -> tuple[Source, ...]:
     folder = folder or Path(os.environ.get("WATERSHED_SOURCES") or SOURCES)
     found: dict[str, Path] = {}
     declared = []
-    for path in sorted(folder.glob("*.yml")):
+    for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
         one = source(path)
         if one.name in found:
             mend = f"give it another `name:`, or put its tables into {found[one.name].name}"

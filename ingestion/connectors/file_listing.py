@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from lake import s3
 from lake.errors import AccessDenied, PermanentError, PlatformError, SourceUnavailable, SpecError
 
 if TYPE_CHECKING:
@@ -169,18 +170,8 @@ class Bucket:
     """A prefix in an S3 bucket, reached by the usual AWS variables; a digest is the server's ETag."""
 
     def __init__(self, source: Source, bucket: str, prefix: str) -> None:
-        import boto3
-        from botocore.config import Config
-
         self.source, self.bucket, self.prefix = source, bucket, prefix
-        config = Config(
-            connect_timeout=5,
-            read_timeout=60,
-            retries={"max_attempts": 4},
-            max_pool_connections=source.max_connections + 2,
-        )
-        # A session of its own: the default one keeps the credentials that it found first.
-        self.client: Any = boto3.session.Session().client("s3", config=config)
+        self.client: Any = s3.client(connections=source.max_connections + 2, attempts=4)
 
     def listing(self, files: FileFormat) -> list[Dropped]:
         """As in Place."""
@@ -225,8 +216,6 @@ class Bucket:
         if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
             mend = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
             return AccessDenied(where, "the S3 server refuses these credentials", mend)
-        if type(error).__name__ == "NoCredentialsError":
-            return AccessDenied(where, "no credentials were found", "set AWS_ACCESS_KEY_ID and its secret")
         what = f"the S3 server answers {code}" if code else "the S3 server does not answer"
         return SourceUnavailable(where, what, "start it, or correct AWS_ENDPOINT_URL")
 

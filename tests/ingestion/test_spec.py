@@ -126,6 +126,11 @@ def test_two_files_that_declare_one_source_are_named(tmp_path: Path) -> None:
         spec.sources(tmp_path)
 
 
+def test_a_file_may_end_in_yaml_too(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(HEAD + _table(ORDERS))
+    assert [source.name for source in spec.sources(tmp_path)] == ["shop"]
+
+
 def test_a_connection_in_place_of_a_variable_is_refused_without_its_password(tmp_path: Path) -> None:
     text = HEAD.replace("SHOP_DSN", "postgresql://watershed:p@ss:word@localhost/shop") + _table(ORDERS)
     message = _message(tmp_path, text)
