@@ -1,7 +1,7 @@
 """One table kept in order: small files put together, the log shortened for readers, files that nobody needs removed."""
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deltalake import DeltaTable
 
@@ -65,8 +65,17 @@ def keep(
     compacted = Compacted() if dry_run else compaction.compact(lake, address, target_bytes=target_bytes)
     made = False if dry_run else shorten(lake, address)
     vacuumed = vacuum.vacuum(lake, address, now, retention=retention, grace=grace, force=force, dry_run=dry_run)
-    after = before if dry_run else figures(commit.table(lake, address), target_bytes)
+    delta = commit.table(lake, address)
+    after = _foreseen(delta, before, target_bytes) if dry_run else figures(delta, target_bytes)
     return Kept(address, before, after, compacted, vacuumed, made)
+
+
+def _foreseen(delta: DeltaTable | None, before: Figures, target_bytes: int) -> Figures:
+    """The figures that a compaction would leave; bytes as before, for nobody knows them."""
+    if delta is None or not before.small:
+        return before
+    files = before.files - before.small + len(compaction.plan(delta, target_bytes))
+    return replace(before, files=files, small=0, versions=before.versions + 1)
 
 
 def sweep_root(lake: Lake, now: datetime.datetime, grace: datetime.timedelta = GRACE, *, dry_run: bool = False) -> int:

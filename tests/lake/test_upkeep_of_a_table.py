@@ -294,6 +294,14 @@ def test_a_dry_run_counts_and_removes_nothing(lake: Lake) -> None:
     assert vacuum.reaches_back(lake, ORDERS) is None
 
 
+def test_a_dry_run_tells_how_many_files_there_would_be(lake: Lake) -> None:
+    _loads(lake, 3)
+    foreseen = upkeep.keep(lake, ORDERS, dry_run=True)
+    assert (foreseen.before.files, foreseen.after.files) == (3, 1)
+    done = upkeep.keep(lake, ORDERS)
+    assert (done.after.files, done.after.rows) == (foreseen.after.files, foreseen.after.rows)
+
+
 def test_only_orphans_past_the_grace_period_are_collected(lake: Lake) -> None:
     _load(lake, 1)
     live = _paths(lake)
