@@ -89,11 +89,12 @@ def columns(connection: duckdb.DuckDBPyConnection, part: str, keys: Mapping[str,
 def structure(connection: duckdb.DuckDBPyConnection, part: str) -> dict[str, Any]:
     """What the objects of `part` are made of, in DuckDB's words: key → type name, object or list of one."""
     rows = connection.execute(
-        f"""SELECT DISTINCT {STRUCTURE.format("line")} FROM {part}
-            WHERE CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE FALSE END"""
+        f"""SELECT {STRUCTURE.format("line")}, min(_row) FROM {part}
+            WHERE CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE FALSE END
+            GROUP BY 1 ORDER BY 2"""  # keys in the order in which they first appear, whatever the threads do
     ).fetchall()
     merged: Any = "NULL"
-    for (text,) in rows:
+    for text, _ in rows:
         merged = joined(merged, json.loads(text))
     return merged if isinstance(merged, dict) else {}
 
