@@ -108,7 +108,7 @@ def days(
 def span(lake: Lake, source: Source) -> Days | None:
     """The UTC days from the newest that the lake holds (or the source's first) to the source's newest."""
     ends = []
-    for _, one in _servers(source):
+    for _, one in servers(source):
         session = connector(one)
         try:
             for table in source.tables:
@@ -244,7 +244,7 @@ def _shown(cursor: str) -> str:
     return cursor[:19].replace("T", " ")
 
 
-def _servers(source: Source) -> list[tuple[str | None, Source]]:
+def servers(source: Source) -> list[tuple[str | None, Source]]:
     """The servers of a source: each shard's name with a source that reads just that one."""
     if not source.shards:
         return [(None, source)]
@@ -257,7 +257,7 @@ def _open(
     """A session on each server; of many, those that answer."""
     parts: list[_Part] = []
     failures: dict[str, PlatformError] = {}
-    for name, one in _servers(source):
+    for name, one in servers(source):
         try:
             session: Connector = connector(one)
             stack.callback(session.close)

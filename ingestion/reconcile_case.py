@@ -51,10 +51,6 @@ class Case:
         """The condition on a row's day that bounds the comparison."""
         return reconcile.between(self.subject, self.since)
 
-    def match(self, left: str, right: str) -> str:
-        """The condition that rows of two relations have one key."""
-        return " AND ".join(f"{left}.{quoted(name)} = {right}.{quoted(name)}" for name in self.subject.key)
-
     def digests(self, connection: duckdb.DuckDBPyConnection, relation: str, columns: Collection[str]) -> Digests:
         """Of a relation of the lake; what has no canonical form is compared as its text."""
         types = {name: kind for name, kind in self.columns.items() if name in columns}
@@ -82,7 +78,7 @@ class Case:
         found = []
         cursor = self.state.get("cursor")
         try:
-            for name, one in _servers(self.source):
+            for name, one in load.servers(self.source):
                 session: Connector = connector(one)
                 opened.append(session)
                 session = Shard(name, session) if name else session
@@ -113,8 +109,3 @@ def dates(days: Collection[Day]) -> set[datetime.date] | None:
     """The days without None; None itself if that is all there is: the table has none."""
     known = {day for day in days if day is not None}
     return known or (None if None in days else set())
-
-
-def _servers(source: Source) -> list[tuple[str | None, Source]]:
-    shards = [(name, source.model_copy(update={"connection": name, "shards": ()})) for name in source.shards]
-    return [*shards] or [(None, source)]

@@ -62,7 +62,7 @@ def look(case: Case, days: Collection[Day], before: Looked) -> Looked:
         if case.keeps:
             connection.execute(
                 f"""INSERT INTO reference BY NAME SELECT r.*, FALSE AS _is_new, TRUE AS _is_kept
-                    FROM rows_of_raw AS r ANTI JOIN reference AS i ON {case.match("i", "r")}"""
+                    FROM rows_of_raw AS r ANTI JOIN reference AS i ON {case.subject.match("i", "r")}"""
             )
         here = f"SELECT {columns} FROM {case.processed} WHERE {on}"
         if case.versions[1] < 0:
@@ -88,11 +88,11 @@ def _counted(
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE judged AS
             SELECT p._day, m.{first} IS NOT NULL AS is_new, TRUE AS is_surplus, FALSE AS is_changed
-            FROM rows_of_{place} AS p ANTI JOIN reference AS i ON {case.match("i", "p")}{day}
-            LEFT JOIN (SELECT DISTINCT {keys} FROM reference WHERE _is_new) AS m ON {case.match("m", "p")}
+            FROM rows_of_{place} AS p ANTI JOIN reference AS i ON {case.subject.match("i", "p")}{day}
+            LEFT JOIN (SELECT DISTINCT {keys} FROM reference WHERE _is_new) AS m ON {case.subject.match("m", "p")}
             UNION ALL
             SELECT i._day, i._is_new, FALSE, p.{first} IS NOT NULL
-            FROM reference AS i LEFT JOIN rows_of_{place} AS p ON {case.match("i", "p")}{day}
+            FROM reference AS i LEFT JOIN rows_of_{place} AS p ON {case.subject.match("i", "p")}{day}
             WHERE p.{first} IS NULL OR {differs}"""
     )
     rows = connection.execute(

@@ -57,6 +57,18 @@ def of(
     return Sum(counts, total % MODULUS, tuple(types))
 
 
+def by_load(
+    connection: duckdb.DuckDBPyConnection, relation: str, only: Collection[str] | None = None, where: str = "TRUE"
+) -> dict[str, Sum]:
+    """The sum of each load (`_load_id`) of a relation of raw's rows that meet a condition; `only` as for `of`."""
+    types = kinds(connection, relation, only)
+    query = f"SELECT _load_id, _op, count(*), sum({row(types)}) FROM {relation} WHERE {where} GROUP BY ALL"
+    loads: dict[str, Sum] = {}
+    for load, op, count, total in connection.execute(query).fetchall():
+        loads[load] = loads.get(load, Sum()) + Sum({op: count}, int(total) % MODULUS, tuple(types))
+    return loads
+
+
 def kinds(connection: duckdb.DuckDBPyConnection, relation: str, only: Collection[str] | None = None) -> dict[str, Any]:
     """The columns of a relation that enter its checksum, in their order there, with DuckDB's types."""
     described = connection.execute(f"SELECT * FROM {relation} LIMIT 0").description

@@ -164,9 +164,8 @@ def _touched(
 ) -> tuple[datetime.date, ...]:
     moved = ""
     if processed is not None:
-        keys = " AND ".join(f"p.{quoted(column)} = l.{quoted(column)}" for column in subject.key)
         moved = f"""UNION SELECT CAST(p.{quoted(subject.partition or "")} AS DATE) FROM {processed} AS p
-            SEMI JOIN latest AS l ON {keys}"""
+            SEMI JOIN latest AS l ON {subject.match("p", "l")}"""
     connection.execute(f"CREATE TEMP TABLE touched AS SELECT _day FROM latest {moved}")
     return tuple(day for (day,) in connection.execute("SELECT DISTINCT _day FROM touched ORDER BY 1").fetchall())
 
@@ -177,12 +176,11 @@ def _rewritten(
     """The rows of the touched days as they shall be, sorted by `_day`; all rows of a table without days."""
     query = "SELECT * FROM latest WHERE _op <> 'd'"
     if processed is not None:
-        keys = " AND ".join(f"p.{quoted(column)} = l.{quoted(column)}" for column in subject.key)
         day = f"CAST(p.{quoted(subject.partition)} AS DATE)" if subject.partition else "NULL::DATE"
         inside = f"WHERE {commit.days_predicate(days)}" if subject.partition else ""
         shed = f" EXCLUDE ({', '.join(DAY_COLUMNS)})" if subject.partition else ""
         query += f""" UNION ALL BY NAME SELECT p.*{shed}, {day} AS _day
-            FROM (SELECT * FROM {processed} {inside}) AS p ANTI JOIN latest AS l ON {keys}"""
+            FROM (SELECT * FROM {processed} {inside}) AS p ANTI JOIN latest AS l ON {subject.match("p", "l")}"""
     ordered = (
         f"SELECT * FROM ({query}) ORDER BY _day" if subject.partition else f"SELECT * EXCLUDE (_day) FROM ({query})"
     )

@@ -51,6 +51,10 @@ class Subject:
         """The columns whose bounds the log tells, so that readers can skip files."""
         return frozenset(filter(None, (*self.key, self.cursor, self.partition)))
 
+    def match(self, left: str, right: str) -> str:
+        """The SQL condition that rows of two relations have one key."""
+        return " AND ".join(f"{left}.{quoted(column)} = {right}.{quoted(column)}" for column in self.key)
+
     def at(self, zone: Literal["raw", "processed", "quarantine"]) -> Address:
         """The table's address in one zone."""
         return Address(zone, self.source, self.table)
@@ -285,7 +289,7 @@ def _are_others(connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, r
         return True
     relation = read.relation(lake, load.subject.at("raw"), raw)
     query = f"""SELECT 1 FROM changed AS c SEMI JOIN (SELECT * FROM {relation} WHERE _load_id IN ({loads})) AS r
-        ON {_match(load.subject, "c", "r")} LIMIT 1"""
+        ON {load.subject.match("c", "r")} LIMIT 1"""
     return connection.execute(query).fetchone() is None
 
 
@@ -297,7 +301,7 @@ def _keep_changed(
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE changed AS
             SELECT i.*, CASE WHEN p.{first} IS NULL THEN 'i' ELSE 'u' END AS _op
-            FROM admitted AS i LEFT JOIN {processed} AS p ON {_match(subject, "i", "p")}
+            FROM admitted AS i LEFT JOIN {processed} AS p ON {subject.match("i", "p")}
             WHERE p.{first} IS NULL OR NOT ({same})"""
     )
 
@@ -315,7 +319,7 @@ def _mark_gone(
     names = ", ".join(f"p.{quoted(column)}" for column in kept)
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE gone AS SELECT {names} FROM {processed} AS p
-            ANTI JOIN present AS i ON {_match(subject, "i", "p")} WHERE {gone_from}"""
+            ANTI JOIN present AS i ON {subject.match("i", "p")} WHERE {gone_from}"""
     )
     gone = _count(connection, "gone")
     compared = _count(connection, f"{processed} AS p WHERE {gone_from}")
@@ -328,7 +332,7 @@ def _mark_gone(
     if subject.cursor in kept:
         dated = ""
     # Deleted between the reading of the rows and that of the keys: the deletion is the newer news.
-    connection.execute(f"DELETE FROM changed USING gone WHERE {_match(subject, 'changed', 'gone')}")
+    connection.execute(f"DELETE FROM changed USING gone WHERE {subject.match('changed', 'gone')}")
     connection.execute(f"INSERT INTO changed BY NAME SELECT gone.*, 'd' AS _op{dated} FROM gone")
     return compared
 
@@ -340,10 +344,6 @@ def _refuse_truncation(subject: Subject, gone: int, total: int) -> None:
             f"{gone:,} of {total:,} rows have vanished at the source, more than a fifth",
             "check the source; if it is right, run again with --allow-shrink",
         )
-
-
-def _match(subject: Subject, left: str, right: str) -> str:
-    return " AND ".join(f"{left}.{quoted(column)} = {right}.{quoted(column)}" for column in subject.key)
 
 
 def _same(columns: Iterable[str], known: Container[str], left: str, right: str) -> str:

@@ -117,7 +117,6 @@ def correct(
     window: str,
     *,
     gone: str | None = None,
-    allow_shrink: bool = False,
 ) -> dict[str, int]:
     """Append to raw what the relation `admitted` says of the days `within` and raw's state does not, in one commit.
 
@@ -138,11 +137,11 @@ def correct(
     )
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE changed AS SELECT i.*, CASE WHEN h.{first} IS NULL THEN 'i' ELSE 'u' END AS _op
-            FROM admitted AS i LEFT JOIN held AS h ON {_match(subject, "i", "h")}
+            FROM admitted AS i LEFT JOIN held AS h ON {subject.match("i", "h")}
             WHERE h.{first} IS NULL OR {differs}"""
     )
     if gone is not None:
-        _mark_gone(connection, lake, load, gone, allow_shrink)
+        _mark_gone(connection, lake, load, gone)
     total = checksum.of(connection, "changed")
     if not total.rows:
         return {}
@@ -158,25 +157,25 @@ def correct(
     return total.rows
 
 
-def _mark_gone(connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, present: str, allow_shrink: bool) -> None:
+def _mark_gone(connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, present: str) -> None:
     subject = load.subject
     kept = dict.fromkeys([*subject.key, *([subject.partition] if subject.partition else [])])
     names = ", ".join(f"h.{quoted(column)}" for column in kept)
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE gone AS SELECT {names} FROM held AS h
-            ANTI JOIN {present} AS i ON {_match(subject, "i", "h")}"""
+            ANTI JOIN {present} AS i ON {subject.match("i", "h")}"""
     )
     count = _count(connection, "gone")
     facts = read.facts(lake, subject.at("processed"))
     total = facts.rows if facts else 0
-    if not allow_shrink and count > intake.SHRINK_LIMIT * total and count >= intake.SHRINK_FLOOR:
+    if count > intake.SHRINK_LIMIT * total and count >= intake.SHRINK_FLOOR:
         what = f"{count:,} of {total:,} rows have vanished at the source, more than a fifth"
         mend = "check the source; if it is right, run `watershed run --allow-shrink` first"
         raise TruncatedLoad(str(subject), what, mend)
     dated = ""
     if subject.cursor and subject.cursor not in kept:
         dated = f", TIMESTAMPTZ {literal(load.loaded_at.isoformat())} AS {quoted(subject.cursor)}"
-    connection.execute(f"DELETE FROM changed USING gone WHERE {_match(subject, 'changed', 'gone')}")
+    connection.execute(f"DELETE FROM changed USING gone WHERE {subject.match('changed', 'gone')}")
     connection.execute(f"INSERT INTO changed BY NAME SELECT gone.*, 'd' AS _op{dated} FROM gone")
 
 
@@ -209,22 +208,10 @@ def _found(
         sets[tuple(of["columns"])].append(load)
     usual = max(sets, key=lambda columns: len(sets[columns]), default=None)
     apart = [load for columns, loads in sets.items() if columns != usual for load in loads]
-    loads = _sums(connection, relation, usual, f"_load_id NOT IN ({_listed(apart)})" if apart else "TRUE")
+    loads = checksum.by_load(connection, relation, usual, f"_load_id NOT IN ({_listed(apart)})" if apart else "TRUE")
     for columns, those in sets.items():
         if columns != usual:
-            loads |= _sums(connection, relation, columns, f"_load_id IN ({_listed(those)})")
-    return loads
-
-
-def _sums(
-    connection: duckdb.DuckDBPyConnection, relation: str, columns: Collection[str] | None, where: str
-) -> dict[str, checksum.Sum]:
-    types = checksum.kinds(connection, relation, columns)
-    query = f"SELECT _load_id, _op, count(*), sum({checksum.row(types)}) FROM {relation} WHERE {where} GROUP BY ALL"
-    loads: dict[str, checksum.Sum] = {}
-    for load, op, count, total in connection.execute(query).fetchall():
-        part = checksum.Sum({op: count}, int(total) % checksum.MODULUS, tuple(types))
-        loads[load] = loads.get(load, checksum.Sum()) + part
+            loads |= checksum.by_load(connection, relation, columns, f"_load_id IN ({_listed(those)})")
     return loads
 
 
@@ -272,7 +259,7 @@ def _sound(
         f"""CREATE OR REPLACE TEMP TABLE doubled AS SELECT _load_id, {keys}, count(*) AS rows FROM {raw}
             WHERE _load_id IN ({_listed(loads)}) GROUP BY ALL HAVING count(*) > 1"""
     )
-    same = f"r._load_id = d._load_id AND {_match(subject, 'r', 'd')}"
+    same = f"r._load_id = d._load_id AND {subject.match('r', 'd')}"
     owned = f"SELECT * FROM {raw} AS r WHERE _load_id NOT IN ({_listed(foreign)})"
     order = ", ".join(f"r.{quoted(column)}" for column in subject.key)
     connection.execute(
@@ -309,7 +296,7 @@ def _restored(
         connection.execute(
             f"""CREATE OR REPLACE TEMP VIEW restored AS SELECT * FROM back UNION ALL BY NAME
                 SELECT r.* FROM (SELECT * FROM sound WHERE _load_id IN ({_listed(wrong)})) AS r
-                ANTI JOIN back AS b ON r._load_id = b._load_id AND {_match(subject, "r", "b")}"""
+                ANTI JOIN back AS b ON r._load_id = b._load_id AND {subject.match("r", "b")}"""
         )
         then = _found(connection, "restored", {load: kept[load] for load in wrong})
         whole = [load for load in wrong if load in then and _is_same(kept[load], then[load].state())]
@@ -349,10 +336,6 @@ def _lasting(state: dict[str, Any]) -> dict[str, Any]:
 def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     counts = [{op: count for op, count in of["rows"].items() if count} for of in (one, other)]
     return counts[0] == counts[1] and bool(one["checksum"] == other["checksum"])
-
-
-def _match(subject: Subject, left: str, right: str) -> str:
-    return " AND ".join(f"{left}.{quoted(column)} = {right}.{quoted(column)}" for column in subject.key)
 
 
 def _listed(loads: Collection[str]) -> str:

@@ -25,7 +25,7 @@ def state(lake: Lake, subject: Subject, within: str = "TRUE") -> str:
     raw = read.relation(lake, subject.at("raw"))
     keys = ", ".join(quoted(column) for column in subject.key)
     near = f"SELECT * EXCLUDE ({', '.join(DAY_COLUMNS)}) FROM {raw} WHERE {within}"
-    same = " AND ".join(f"n.{quoted(column)} = m.{quoted(column)}" for column in subject.key)
+    same = subject.match("n", "m")
     # Most keys have one row: only the others are sorted.
     twice = f"SELECT {keys} FROM near GROUP BY {keys} HAVING count(*) > 1"
     newest = f"""SELECT n.* FROM near AS n SEMI JOIN twice AS m ON {same}
@@ -66,7 +66,7 @@ def is_folded(lake: Lake, subject: Subject) -> bool:
     """Whether processed has taken in every load that raw holds."""
     raw = commit.table(lake, subject.at("raw"))
     folded = int(commit.state(commit.table(lake, subject.at("processed"))).get("folded", -1))
-    return raw is None or not any("load_id" in state for state in _states(raw, folded))
+    return raw is None or not any("load_id" in state for state in commit.states(raw, folded))
 
 
 def refold(lake: Lake, subject: Subject, days: Collection[datetime.date] | None) -> Folded:
@@ -98,7 +98,3 @@ def _later(subject: Subject, raw: str, within: str) -> str:
     first = f"(SELECT min(_loaded_at) FROM {raw} WHERE {within})"
     place = f"(SELECT min(year || month || day) FROM {raw} WHERE {within})"
     return f"year || month || day >= {place} AND _loaded_at > {first}"
-
-
-def _states(raw: Any, since: int) -> list[dict[str, Any]]:
-    return commit.states(raw, since) if raw.version() > since else []

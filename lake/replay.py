@@ -60,9 +60,6 @@ class _Held:
     def type(self, column: str) -> pa.DataType:
         return self.known[column] if column in self.known else self.given[column]
 
-    def match(self, left: str, right: str) -> str:
-        return " AND ".join(f"{left}.{quoted(column)} = {right}.{quoted(column)}" for column in self.subject.key)
-
     def is_newer(self, left: str, right: str) -> str:
         """SQL: `left` is the newer news: by the cursor, or if that tells nothing by the time of its load."""
         later = f"{left}._loaded_at > {right}._loaded_at"
@@ -169,9 +166,9 @@ def _overtaken_rows(connection: duckdb.DuckDBPyConnection, held: _Held) -> None:
     raw = read.relation(held.lake, held.subject.at("raw"))
     connection.execute(
         f"""CREATE TEMP TABLE overtaken AS
-            SELECT r._number FROM typed_rows AS r JOIN {held.processed} AS p ON {held.match("r", "p")}
+            SELECT r._number FROM typed_rows AS r JOIN {held.processed} AS p ON {held.subject.match("r", "p")}
             WHERE CASE WHEN r._is_twin THEN p._loaded_at > r._loaded_at ELSE {held.is_newer("p", "r")} END
-            UNION SELECT r._number FROM typed_rows AS r JOIN {raw} AS d ON {held.match("r", "d")}
+            UNION SELECT r._number FROM typed_rows AS r JOIN {raw} AS d ON {held.subject.match("r", "d")}
             WHERE d._op = 'd' AND d._loaded_at > r._loaded_at
             UNION SELECT _number FROM (
                 SELECT _number, row_number() OVER (PARTITION BY {held.keys} ORDER BY {held.newest_first}) AS place
@@ -188,7 +185,8 @@ def _overtaken_values(connection: duckdb.DuckDBPyConnection, held: _Held) -> Non
     for column in _value_columns(connection, held):
         connection.execute(
             f"""INSERT INTO overtaken
-                SELECT v._number FROM typed_values AS v LEFT JOIN {held.processed} AS p ON {held.match("v", "p")}
+                SELECT v._number FROM typed_values AS v
+                LEFT JOIN {held.processed} AS p ON {held.subject.match("v", "p")}
                 WHERE v._column = {literal(column)} AND ({changed} OR p.{quoted(column)} IS NOT NULL)"""
         )
     connection.execute(
@@ -203,7 +201,7 @@ def _incoming(connection: duckdb.DuckDBPyConnection, held: _Held) -> list[str]:
     candidates = "_number NOT IN (SELECT _number FROM overtaken) AND NOT _is_twin"
     connection.execute(
         f"""CREATE TEMP TABLE patches AS SELECT v.* FROM typed_values AS v
-            ANTI JOIN (SELECT * FROM typed_rows WHERE {candidates}) AS r ON {held.match("v", "r")}
+            ANTI JOIN (SELECT * FROM typed_rows WHERE {candidates}) AS r ON {held.subject.match("v", "r")}
             WHERE v._fits AND v._number NOT IN (SELECT _number FROM overtaken)"""
     )
     patched = [column for (column,) in connection.execute("SELECT DISTINCT _column FROM patches").fetchall()]
@@ -215,13 +213,15 @@ def _incoming(connection: duckdb.DuckDBPyConnection, held: _Held) -> list[str]:
             continue
         side = quoted(f"value of {column}")
         values.append(f"coalesce(p.{name}, TRY_CAST({side}._value AS {kinds.sql(kind)})) AS {name}")
-        joins.append(f"LEFT JOIN patches AS {side} ON {held.match('p', side)} AND {side}._column = {literal(column)}")
+        joins.append(
+            f"LEFT JOIN patches AS {side} ON {held.subject.match('p', side)} AND {side}._column = {literal(column)}"
+        )
     connection.execute(
         f"""CREATE TEMP TABLE incoming AS
             SELECT * EXCLUDE (_loaded_at, _is_twin) FROM typed_rows WHERE {candidates}
             UNION ALL BY NAME
             SELECT {", ".join(values)}, -row_number() OVER () AS _number
-            FROM (SELECT * FROM {held.processed} AS p SEMI JOIN patches ON {held.match("p", "patches")}) AS p
+            FROM (SELECT * FROM {held.processed} AS p SEMI JOIN patches ON {held.subject.match("p", "patches")}) AS p
             {" ".join(joins)}"""
     )
     return list(dict.fromkeys([*held.known, *held.given]))

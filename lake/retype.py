@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Mapping
 
-import duckdb
 import pyarrow as pa
 
 from lake import checksum, commit, kinds, read
@@ -72,7 +71,8 @@ def _rewrite(
         other = f" REPLACE ({', '.join(casts)})" if casts else ""
         relation = f"(SELECT *{less}{other} FROM {read.relation(lake, address, base)} WHERE {where})"
         if address.zone == "raw":
-            state["recorded"] = _sums(connection, relation)
+            # The sums of all loads were taken of other columns, or of other types.
+            state["recorded"] = {load: total.state() for load, total in checksum.by_load(connection, relation).items()}
         query = f"SELECT * FROM {relation}"
         if base.metadata().partition_columns:
             day = f"make_date({', '.join(f'{name}::INTEGER' for name in DAY_COLUMNS)}) AS _day"
@@ -80,14 +80,3 @@ def _rewrite(
         rows = connection.execute(query).to_arrow_reader(10_000)
         commit.replace(lake, address, rows, state, base=base, retype=True, told=subject.told)
     return True
-
-
-def _sums(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, object]:
-    """The checksums of all loads as they are from now on: they were taken of other columns, or of other types."""
-    loads: dict[str, checksum.Sum] = {}
-    types = checksum.kinds(connection, relation)
-    query = f"SELECT _load_id, _op, count(*), sum({checksum.row(types)}) FROM {relation} GROUP BY ALL"
-    for load, op, count, total in connection.execute(query).fetchall():
-        part = checksum.Sum({op: count}, int(total) % checksum.MODULUS, tuple(types))
-        loads[load] = loads.get(load, checksum.Sum()) + part
-    return {load: total.state() for load, total in loads.items()}
