@@ -33,6 +33,7 @@ from dagster._core.storage.schedules.schema import JobTickTable
 from dagster._core.storage.schedules.sql_schedule_storage import SqlScheduleStorage
 
 from lake.errors import SpecError
+from orchestration import nightly
 
 KEEP_DAYS = 30
 # Ids per transaction: other processes wait for a writer of SQLite for 30 seconds at most.
@@ -117,14 +118,7 @@ def job() -> dg.JobDefinition:
 
 def schedule() -> dg.ScheduleDefinition:
     """Every night, after the day before has been settled; switched on."""
-    return dg.ScheduleDefinition(
-        name="nightly_purge",
-        cron_schedule="45 3 * * *",
-        job_name="purge_records",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Old records of Dagster itself.",
-    )
+    return nightly.schedule("purge_records", "45 3 * * *", "Old records of Dagster itself.", name="nightly_purge")
 
 
 def sentence(done: Purged, days: int) -> str:

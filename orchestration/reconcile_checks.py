@@ -13,6 +13,7 @@ from ingestion import reconcile
 from ingestion.spec import Source, Table, sources
 from lake import layout
 from lake.errors import PlatformError
+from orchestration import nightly
 from orchestration.models import POOL
 from warehouse import reconcile as marts
 from warehouse.reconcile import Mart
@@ -44,14 +45,7 @@ def job() -> Any:
 
 def schedule() -> dg.ScheduleDefinition:
     """Every night, after the day before was read again; switched on."""
-    return dg.ScheduleDefinition(
-        name="nightly_reconcile",
-        cron_schedule="0 4 * * *",
-        job_name="reconcile",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Reconciliation, each night.",
-    )
+    return nightly.schedule("reconcile", "0 4 * * *", "Reconciliation, each night.", name="nightly_reconcile")
 
 
 def of_table(source: Source, table: Table) -> dg.AssetChecksDefinition:

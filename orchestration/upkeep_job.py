@@ -13,7 +13,7 @@ from lake.upkeep import Kept
 from metrics import record, state
 from metrics.server import connected
 from metrics.spec import read
-from orchestration import metric_assets
+from orchestration import metric_assets, nightly
 
 
 def job() -> dg.JobDefinition:
@@ -44,14 +44,7 @@ def job() -> dg.JobDefinition:
 
 def schedule() -> dg.ScheduleDefinition:
     """Every night, after the day before has been settled; switched on."""
-    return dg.ScheduleDefinition(
-        name="nightly_upkeep",
-        cron_schedule="30 3 * * *",
-        job_name="upkeep",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="The lake's files kept in order.",
-    )
+    return nightly.schedule("upkeep", "30 3 * * *", "The lake's files kept in order.", name="nightly_upkeep")
 
 
 def keep_all(lake: Lake) -> tuple[list[Kept], list[PlatformError]]:
