@@ -215,6 +215,7 @@ class Source(Declared):
     schema_: str = Field("public", alias="schema")
     owner: str = "team:data"
     description: str = ""
+    shop: bool = False
     first_day: datetime.date = datetime.date(2025, 1, 1)
     freshness_hours: int = 36
     statement_timeout_s: int = Field(600, gt=0)
@@ -251,6 +252,15 @@ class Source(Declared):
 
 
 def sources(folder: Path | None = None) -> tuple[Source, ...]:
+    """The sources in use: of those declared, all but the shops that SHOP_SOURCE (`shop` by default) does not name.
+
+    Raises SpecError naming file, table and key.
+    """
+    shop = os.environ.get("SHOP_SOURCE") or "shop"
+    return tuple(one for one in declared(folder) if not one.shop or one.name == shop)
+
+
+def declared(folder: Path | None = None) -> tuple[Source, ...]:
     """All sources declared in `folder` (or WATERSHED_SOURCES, or this package's own), by name.
 
     Raises SpecError naming file, table and key.

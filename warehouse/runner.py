@@ -36,8 +36,8 @@ def invoke(place: Layout, command: list[str], on_event: Callable[[Event], None] 
 def parse(place: Layout) -> Path:
     """The path of the project's manifest.json; written if it is missing or the project has changed since.
 
-    Costs milliseconds when nothing changed: the key is a hash of the project's files, the lake's root and dbt's
-    version. Raises BuildFailed if the project does not parse.
+    Costs milliseconds when nothing changed: the key is a hash of the project's files, the lake's root, the shop in
+    use and dbt's version. Raises BuildFailed if the project does not parse.
     """
     path, stamp = place.target / "manifest.json", place.target / "manifest.key"
     key = project_key(place)
@@ -51,7 +51,13 @@ def parse(place: Layout) -> Path:
 def project_key(place: Layout) -> str:
     """A hash of everything that a manifest depends on."""
     digest = hashlib.sha256()
-    facts = (str(place.root), _lake_root(), *(importlib.metadata.version(name) for name in ("dbt-core", "dbt-duckdb")))
+    shop = os.environ.get("SHOP_SOURCE", "")
+    facts = (
+        str(place.root),
+        _lake_root(),
+        shop,
+        *(importlib.metadata.version(name) for name in ("dbt-core", "dbt-duckdb")),
+    )
     digest.update("\0".join(facts).encode())
     for path in sorted(path for path in PROJECT.rglob("*") if path.suffix in PROJECT_FILES):
         relative = path.relative_to(PROJECT)

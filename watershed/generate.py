@@ -27,7 +27,7 @@ def files() -> dict[Path, str]:
         PROJECT / "ingestion" / "source.schema.json": _json(spec.json_schema()),
         PROJECT / "metrics" / "hypertables.schema.json": _json(metrics_spec.json_schema()),
     }
-    for source in spec.sources():
+    for source in spec.declared():
         folder = PROJECT / "dbt_project" / "models" / "staging" / source.name
         wanted[folder / f"_{source.name}__sources.yml"] = dbt_sources(source)
     return wanted

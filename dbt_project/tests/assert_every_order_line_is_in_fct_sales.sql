@@ -3,7 +3,7 @@ with
     lines as (
 
         select {{ utc_day("ordered_at") }} as day, count(*) as row_count, sum(sales_amount) as sales_amount
-        from {{ ref("stg_shop__order_items") }}
+        from {{ ref("int_shop_order_items") }}
         group by 1
 
     ),

@@ -15,7 +15,7 @@
 
 with
 
-    history as (select * from {{ ref("stg_shop__customers_history") }}),
+    history as (select * from {{ ref("int_shop_customers_history") }}),
 
     -- one row per customer and instant: of two observations of one instant the later load counts
     observed as (

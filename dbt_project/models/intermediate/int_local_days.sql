@@ -2,11 +2,11 @@
 
 with
 
-    order_items as (select * from {{ ref("stg_shop__order_items") }}),
+    order_items as (select * from {{ ref("int_shop_order_items") }}),
 
-    orders as (select * from {{ ref("stg_shop__orders") }}),
+    orders as (select * from {{ ref("int_shop_orders") }}),
 
-    stores as (select * from {{ ref("stg_shop__stores") }}),
+    stores as (select * from {{ ref("int_shop_stores") }}),
 
     slots as (
 

@@ -1,8 +1,8 @@
 with
 
-    products as (select * from {{ ref("stg_shop__products") }}),
+    products as (select * from {{ ref("int_shop_products") }}),
 
-    history as (select * from {{ ref("stg_shop__products_history") }}),
+    history as (select * from {{ ref("int_shop_products_history") }}),
 
     -- what the shop deleted keeps its last known attributes: sales of the past still need their department
     removed as (

@@ -1,8 +1,8 @@
 with
 
-    order_items as (select * from {{ ref("stg_shop__order_items") }}),
+    order_items as (select * from {{ ref("int_shop_order_items") }}),
 
-    orders as (select * from {{ ref("stg_shop__orders") }}),
+    orders as (select * from {{ ref("int_shop_orders") }}),
 
     products as (select product_id, product_key from {{ ref("int_products") }}),
 
@@ -14,7 +14,7 @@ with
 
     stores as (
 
-        select store_id, time_zone, {{ surrogate_key(["store_id"]) }} as store_key from {{ ref("stg_shop__stores") }}
+        select store_id, time_zone, {{ surrogate_key(["store_id"]) }} as store_key from {{ ref("int_shop_stores") }}
 
     ),
 

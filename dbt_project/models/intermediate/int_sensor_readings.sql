@@ -1,8 +1,8 @@
 with
 
-    sensor_readings as (select * from {{ ref("stg_shop__sensor_readings") }}),
+    sensor_readings as (select * from {{ ref("int_shop_sensor_readings") }}),
 
-    devices as (select * from {{ ref("stg_shop__devices") }}),
+    devices as (select * from {{ ref("int_shop_devices") }}),
 
     final as (
 

@@ -1,6 +1,6 @@
 with
 
-    stores as (select * from {{ ref("stg_shop__stores") }}),
+    stores as (select * from {{ ref("int_shop_stores") }}),
 
     known as (
 
