@@ -39,8 +39,8 @@ SOURCE: Mapping[str, str] = {
     "replica": "A copy to read from, see below; PostgreSQL only.",
     "schema": "Schema of the tables at the source; of MySQL the database, else that of the connection.",
     "owner": "Who answers for the tables, as the UI shows it: `team:<name>` or an e-mail address.",
-    "shop": "Whether the marts can be built from this source. Of the sources that say so one is in use at a time: the one "
-    "that the variable `SHOP_SOURCE` names; the others are not read.",
+    "shop": "Whether the marts can be built from this source. Of the sources that say so one is in use at a time, "
+    "the one that the variable `SHOP_SOURCE` names; the others are not read.",
     "description": "One sentence for people.",
     "first_day": "First day (UTC) that has a partition, unless `WATERSHED_FIRST_DAY` says otherwise.",
     "freshness_hours": "dbt warns when a partitioned table was not loaded for so many hours.",
