@@ -15,7 +15,7 @@ import duckdb
 
 from lake import duck
 from lake.errors import BuildFailed
-from warehouse import lock, proof, recover, runner
+from warehouse import lock, proof, recover, runner, verdicts
 from warehouse.layout import layout
 from warehouse.report import BuildReport, NodeResult, Progress
 
@@ -60,6 +60,7 @@ def run(
         built = _extents(place.build, views=not os.environ.get("LAKE_ROOT", "").startswith("s3://"))
         results = tuple(_result(result, built) for result in outcome.result.results)
         proof.record(place, before, results)
+        verdicts.record(place, results)
     report = BuildReport(results, time.monotonic() - began, note)
     if must_pass and not report.is_ok:
         raise report.failure(place)
