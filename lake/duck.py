@@ -83,6 +83,12 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    """How many rows a relation has: the name of a table or view, quoted by the caller."""
+    row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
+    return int(row[0]) if row else 0
+
+
 def _wheel(name: str) -> Path | None:
     spec = importlib.util.find_spec(f"duckdb_extension_{name}")
     if spec is None or spec.origin is None:

@@ -13,7 +13,7 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from lake import kinds
+from lake import duck, kinds
 from lake.duck import literal, quoted
 
 Word = Literal["evolve", "freeze", "discard_value", "discard_row"]
@@ -178,7 +178,7 @@ def _twins(
         f"""CREATE OR REPLACE TEMP TABLE twins AS SELECT {", ".join(named)} FROM {relation}
             GROUP BY ALL HAVING count(*) > 1"""
     )
-    if not _count(connection, "twins"):
+    if not duck.count(connection, "twins"):
         return
     newest = entry.passed(cursor) if cursor else "NULL"
     content = ", ".join(quoted(column) for column in entry.given or entry.columns)
@@ -243,8 +243,3 @@ def _has_misfits(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:
 
 def _counts(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, int]:
     return dict(connection.execute(f"SELECT reason, count(*) FROM {relation} GROUP BY 1 ORDER BY 1").fetchall())
-
-
-def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
-    return int(row[0]) if row else 0

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lake import checksum, commit, gate, quarantine, read
+from lake import checksum, commit, duck, gate, quarantine, read
 from lake.duck import literal, quoted
 from lake.errors import Busy, Overtaken, TruncatedLoad
 from lake.layout import Address, Lake
@@ -129,7 +129,7 @@ def take(
     entry = entry or gate.Gate(gate.Contract(), subject.columns)
     now = commit.table(lake, subject.at("processed"))
     known, processed = read.columns(now), read.relation(lake, subject.at("processed"), now)
-    read_rows = _count(connection, "incoming")
+    read_rows = duck.count(connection, "incoming")
     found = admit(connection, lake, load, entry, number=number, record_rows=record_rows)
     if known:
         _keep_changed(connection, processed, replace(subject, columns=entry.columns), known)
@@ -321,13 +321,13 @@ def _mark_gone(
         f"""CREATE OR REPLACE TEMP TABLE gone AS SELECT {names} FROM {processed} AS p
             ANTI JOIN present AS i ON {subject.match("i", "p")} WHERE {gone_from}"""
     )
-    gone = _count(connection, "gone")
-    compared = _count(connection, f"{processed} AS p WHERE {gone_from}")
+    gone = duck.count(connection, "gone")
+    compared = duck.count(connection, f"{processed} AS p WHERE {gone_from}")
     if not allow_shrink:
         # A day may become empty, the table may not: there all keys count.
         whole = load.kind == "days" and not all_were_read
-        total = _count(connection, processed) if whole else compared
-        _refuse_truncation(subject, total - _count(connection, "present") if whole else gone, total)
+        total = duck.count(connection, processed) if whole else compared
+        _refuse_truncation(subject, total - duck.count(connection, "present") if whole else gone, total)
     dated = f", TIMESTAMPTZ {literal(load.loaded_at.isoformat())} AS {quoted(subject.cursor)}" if subject.cursor else ""
     if subject.cursor in kept:
         dated = ""
@@ -353,8 +353,3 @@ def _same(columns: Iterable[str], known: Container[str], left: str, right: str) 
         other = f"{right}.{quoted(column)}" if column in known else "NULL"
         parts.append(f"{left}.{quoted(column)} IS NOT DISTINCT FROM {other}")
     return " AND ".join(parts) or "TRUE"
-
-
-def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
-    row: Any = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
-    return int(row[0])

@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lake import checksum, commit, intake, read
+from lake import checksum, commit, duck, intake, read
 from lake.access import told
 from lake.duck import literal, quoted
 from lake.errors import TruncatedLoad
@@ -165,7 +165,7 @@ def _mark_gone(connection: duckdb.DuckDBPyConnection, lake: Lake, load: Load, pr
         f"""CREATE OR REPLACE TEMP TABLE gone AS SELECT {names} FROM held AS h
             ANTI JOIN {present} AS i ON {subject.match("i", "h")}"""
     )
-    count = _count(connection, "gone")
+    count = duck.count(connection, "gone")
     facts = read.facts(lake, subject.at("processed"))
     total = facts.rows if facts else 0
     if count > intake.SHRINK_LIMIT * total and count >= intake.SHRINK_FLOOR:
@@ -270,7 +270,7 @@ def _sound(
     )
     removed = dict(connection.execute("SELECT _load_id, sum(rows - 1)::BIGINT FROM doubled GROUP BY 1").fetchall())
     for load in foreign:
-        removed[load] = _count(connection, f"{raw} WHERE _load_id = {literal(load)}")
+        removed[load] = duck.count(connection, f"{raw} WHERE _load_id = {literal(load)}")
     return removed
 
 
@@ -340,8 +340,3 @@ def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def _listed(loads: Collection[str]) -> str:
     return ", ".join(literal(load) for load in loads) or "''"
-
-
-def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
-    row: Any = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
-    return int(row[0])

@@ -76,7 +76,7 @@ class Writer:
 
     def sorted_by(self, column: str, batches: Iterable[pa.RecordBatch]) -> None:
         """Write rows that come sorted by the date column `column`, which is not written itself."""
-        for day, pieces in groupby(_pieces(column, batches), key=itemgetter(0)):
+        for day, pieces in groupby(by_day(column, batches), key=itemgetter(0)):
             self.rows_of(date(day), (rows for _, rows in pieces))
 
     def _open(self, day: datetime.date | None, sample: pa.Table, schema: pa.Schema) -> "_File":
@@ -178,8 +178,8 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _pieces(column: str, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
-    """(day, rows) of each stretch of one day."""
+def by_day(column: str, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+    """(day, rows without `column`) of each stretch of one day of the date column `column`."""
     for batch in batches:
         rows = pa.Table.from_batches([batch]).drop_columns([column])
         for day, start, end in stretches(numbers(batch.column(column))):

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from lake import commit, drift, gate, kinds, quarantine, read
+from lake import commit, drift, duck, gate, kinds, quarantine, read
 from lake.access import told
 from lake.duck import literal, quoted
 from lake.fold import fold
@@ -234,8 +234,10 @@ def _done(connection: duckdb.DuckDBPyConnection) -> Replayed:
     connection.execute(
         f"CREATE TEMP TABLE done AS SELECT * FROM held WHERE _number IN ({' UNION '.join(parts.values())})"
     )
-    counts = {name: _count(connection, f"(SELECT DISTINCT _number FROM ({query}))") for name, query in parts.items()}
-    return Replayed(**counts, stayed=_count(connection, "held") - _count(connection, "done"))
+    counts = {
+        name: duck.count(connection, f"(SELECT DISTINCT _number FROM ({query}))") for name, query in parts.items()
+    }
+    return Replayed(**counts, stayed=duck.count(connection, "held") - duck.count(connection, "done"))
 
 
 def _cast(value: str, wanted: pa.DataType, given: pa.DataType) -> str:
@@ -244,8 +246,3 @@ def _cast(value: str, wanted: pa.DataType, given: pa.DataType) -> str:
 
 def _rest(value: str, wanted: pa.DataType, given: pa.DataType) -> str:
     return f"CASE WHEN {value} IS NOT NULL AND NOT {kinds.fits(value, wanted, given)} THEN {value}::VARCHAR END"
-
-
-def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
-    return int(row[0]) if row else 0

@@ -1,6 +1,7 @@
 """One table kept in order: small files put together, the log shortened for readers, files that nobody needs removed."""
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from deltalake import DeltaTable
@@ -8,6 +9,7 @@ from deltalake import DeltaTable
 from lake import commit, compaction, inventory, journal, vacuum
 from lake.access import explained
 from lake.compaction import TARGET, Compacted
+from lake.errors import PlatformError
 from lake.layout import Address, Lake
 from lake.probe import traits
 from lake.vacuum import GRACE, RETENTION, Vacuumed
@@ -68,6 +70,28 @@ def keep(
     delta = commit.table(lake, address)
     after = _foreseen(delta, before, target_bytes) if dry_run else figures(delta, target_bytes)
     return Kept(address, before, after, compacted, vacuumed, made)
+
+
+def keep_all(
+    lake: Lake,
+    addresses: Iterable[Address],
+    *,
+    retention: datetime.timedelta = RETENTION,
+    grace: datetime.timedelta = GRACE,
+    force: bool = False,
+    dry_run: bool = False,
+) -> tuple[list[Kept], list[PlatformError]]:
+    """Keep one table after the other, as `keep` does; what was done, and what was wrong with those that could not."""
+    done: list[Kept] = []
+    failed: list[PlatformError] = []
+    now: datetime.datetime | None = None
+    for address in addresses:
+        now = now or clock(lake)
+        try:
+            done.append(keep(lake, address, now=now, retention=retention, grace=grace, force=force, dry_run=dry_run))
+        except PlatformError as error:
+            failed.append(error)
+    return done, failed
 
 
 def _foreseen(delta: DeltaTable | None, before: Figures, target_bytes: int) -> Figures:

@@ -21,7 +21,10 @@ def job() -> dg.JobDefinition:
 
     @dg.op(description="Puts small files of the lake together and removes what no version of the last 30 days needs.")
     def keep_lake(context: dg.OpExecutionContext) -> None:
-        done, failed = keep_all(layout.from_environment())
+        lake = layout.from_environment()
+        done, failed = upkeep.keep_all(lake, tables := _tables(lake))
+        if tables:
+            upkeep.sweep_root(lake, upkeep.clock(lake))
         for kept in done:
             context.log.info(sentence(kept))
             for path in kept.vacuumed.foreign:
@@ -45,22 +48,6 @@ def job() -> dg.JobDefinition:
 def schedule() -> dg.ScheduleDefinition:
     """Every night, after the day before has been settled; switched on."""
     return nightly.schedule("upkeep", "30 3 * * *", "The lake's files kept in order.", name="nightly_upkeep")
-
-
-def keep_all(lake: Lake) -> tuple[list[Kept], list[PlatformError]]:
-    """Keep every table that lies in the lake; what was done, and what was wrong with the others."""
-    done: list[Kept] = []
-    failed: list[PlatformError] = []
-    tables = _tables(lake)
-    now = upkeep.clock(lake) if tables else None
-    for address in tables:
-        try:
-            done.append(upkeep.keep(lake, address, now=now))
-        except PlatformError as error:
-            failed.append(error)
-    if now:
-        upkeep.sweep_root(lake, now)
-    return done, failed
 
 
 def rows(done: Iterable[Kept], at: datetime.datetime) -> list[record.LakeTable]:

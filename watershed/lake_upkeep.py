@@ -6,7 +6,6 @@ import datetime
 from typing import TYPE_CHECKING
 
 from lake import layout, upkeep, vacuum
-from lake.errors import PlatformError
 from watershed.lake_tables import named
 from watershed.tables import grid, size
 
@@ -28,23 +27,15 @@ def run(
     retention, grace = datetime.timedelta(days=retention_days), datetime.timedelta(hours=grace_hours)
     vacuum.check(retention, grace, force=force)
     shown = grid(f"Upkeep of lake {lake.root}", "table", "files", "after", "size", "after", "removed", "freed")
-    done: list[Kept] = []
-    failed: list[PlatformError] = []
     tables = named(lake, name)
-    now = upkeep.clock(lake) if tables else None
-    for address in tables:
-        try:
-            kept = upkeep.keep(lake, address, now=now, retention=retention, grace=grace, force=force, dry_run=dry_run)
-        except PlatformError as error:
-            failed.append(error)
-            continue
-        done.append(kept)
+    done, failed = upkeep.keep_all(lake, tables, retention=retention, grace=grace, force=force, dry_run=dry_run)
+    for kept in done:
         _row(shown, kept)
     if done:
         console.print(shown)
     for line in _remarks(done):
         console.print(line, soft_wrap=True)
-    swept = 0 if name else upkeep.sweep_root(lake, now, grace, dry_run=dry_run) if now else 0
+    swept = upkeep.sweep_root(lake, upkeep.clock(lake), grace, dry_run=dry_run) if tables and not name else 0
     if failed:
         for other in failed[1:]:
             console.print(str(other), soft_wrap=True)
