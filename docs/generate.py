@@ -40,7 +40,9 @@ SOURCE: Mapping[str, str] = {
     "schema": "Schema of the tables at the source; of MySQL the database, else that of the connection.",
     "owner": "Who answers for the tables, as the UI shows it: `team:<name>` or an e-mail address.",
     "shop": "Whether the marts can be built from this source. Of the sources that say so one is in use at a time, "
-    "the one that the variable `SHOP_SOURCE` names; the others are not read.",
+    "the one that `SHOP` (or `SHOP_SOURCE`) names; the others are not read. `true`, or a mapping: `ids: text` where "
+    "orders, customers and articles have no numbers (`bigint`), `holidays: BR` for another country than "
+    "`US` in the calendar, `clock: 2018-10-18T12:00:00Z` where the data have an end: retention and freshness go by it.",
     "description": "One sentence for people.",
     "first_day": "First day (UTC) that has a partition, unless `WATERSHED_FIRST_DAY` says otherwise.",
     "freshness_hours": "dbt warns when a partitioned table was not loaded for so many hours.",

@@ -91,6 +91,28 @@ class Replica(Declared):
     when_behind: Literal["primary", "wait"] = "primary"
 
 
+class Shop(Declared):
+    """What the marts must know of a source that they can be built from.
+
+    `ids` is the type of its numbers of orders, customers and articles; `holidays` the country whose holidays its
+    calendar marks (ISO 3166-1 alpha-2); `clock` the instant at which a shop whose data have an end stands still.
+    """
+
+    ids: Literal["bigint", "text"] = "bigint"
+    holidays: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "US"
+    clock: datetime.datetime | None = None
+
+    @model_validator(mode="after")
+    def _zoned(self) -> "Shop":
+        if self.clock and self.clock.tzinfo is None:
+            raise ValueError("clock has no time zone; write it as 2018-10-18T12:00:00Z")
+        return self
+
+
+def _shop(value: Any) -> Any:
+    return {} if value is True else value or None
+
+
 def _pattern(value: str) -> str:
     if not value or value.startswith("/") or ".." in value.split("/"):
         raise ValueError(f"{value!r} leads out of the source's folder; write a path below it, e.g. trips/*.csv.gz")
@@ -215,7 +237,7 @@ class Source(Declared):
     schema_: str = Field("public", alias="schema")
     owner: str = "team:data"
     description: str = ""
-    shop: bool = False
+    shop: Annotated[Shop | None, BeforeValidator(_shop, json_schema_input_type=Shop | bool | None)] = None
     first_day: datetime.date = datetime.date(2025, 1, 1)
     freshness_hours: int = 36
     statement_timeout_s: int = Field(600, gt=0)

@@ -14,7 +14,8 @@ from lake.errors import BuildFailed, SpecError
 from warehouse.layout import PROJECT, Layout
 
 Event = Any  # dbt's EventMsg, a protobuf message built at run time
-PROJECT_FILES = (".sql", ".yml", ".csv")
+SHOP_VARIABLES = ("SHOP_SOURCE", "SHOP_ID_TYPE", "HOLIDAY_COUNTRY")  # what the models are told of the shop in use
+PROJECT_FILES = (".sql", ".yml", ".csv", ".py")
 
 _manifests: dict[str, Any] = {}
 
@@ -51,11 +52,11 @@ def parse(place: Layout) -> Path:
 def project_key(place: Layout) -> str:
     """A hash of everything that a manifest depends on."""
     digest = hashlib.sha256()
-    shop = os.environ.get("SHOP_SOURCE", "")
+    shop = (os.environ.get(name, "") for name in SHOP_VARIABLES)
     facts = (
         str(place.root),
         _lake_root(),
-        shop,
+        *shop,
         *(importlib.metadata.version(name) for name in ("dbt-core", "dbt-duckdb")),
     )
     digest.update("\0".join(facts).encode())

@@ -20,6 +20,7 @@ from watershed.cli_lake import lake
 from watershed.commands import DAY, Commands, shop_option
 
 if TYPE_CHECKING:
+    from ingestion.spec import Source
     from orchestration.site import Site
 
 HEADROOM = datetime.timedelta(days=14)  # the made-up shop opens this far back, so that further runs have days to trade
@@ -34,7 +35,7 @@ def main() -> None:
 @shop_option
 @click.option("--scale", envvar="SCALE", type=float, default=1.0, show_default=True, help="Size of the made-up shop.")
 @click.option("--seed", envvar="SEED", type=int, default=7, show_default=True, help="Seed of the made-up shop.")
-@click.option("--data", envvar="DATA", type=click.Path(path_type=Path), help="Folder with the grocer's files.")
+@click.option("--data", envvar="DATA", metavar="FOLDER", help="Folder with the shop's files, or s3://bucket/prefix.")
 @click.option("--trade/--no-trade", default=True, help="Let a day of trade happen first, if the shop was there.")
 @click.option("--allow-shrink", is_flag=True, help="Accept that more than a fifth of a table has vanished.")
 @click.option("--from", "first", type=DAY, help="Read days again whole: the first (UTC, YYYY-MM-DD); no day is traded.")
@@ -43,7 +44,7 @@ def run(
     shop: str,
     scale: float,
     seed: int,
-    data: Path | None,
+    data: str | None,
     trade: bool,
     allow_shrink: bool,
     first: datetime.datetime | None,
@@ -399,18 +400,16 @@ def free(port: int) -> None:
 
 
 def servers(here: Site) -> None:
-    """Bring up what the shop needs and set SHOP_DSN and METRICS_DSN; given ones are used as they are."""
+    """Bring up the databases that the shop needs and set their variables; given ones are used as they are."""
     from orchestration import site
     from orchestration.terminal import plain
     from services import postgres
 
-    if os.environ.get("SHOP_DSN") and os.environ.get("METRICS_DSN"):
+    wanted = {name: database for name, database in here.databases.items() if not os.environ.get(name)}
+    if not wanted:
         return
-    given = {name: os.environ[name] for name in ("SHOP_DSN", "METRICS_DSN") if os.environ.get(name)}
-    found = postgres.up(site.PROJECT, plain)
-    names = dict(zip(("SHOP_DSN", "METRICS_DSN"), here.databases, strict=True))
-    ours = {name: postgres.database(site.PROJECT, names[name]) for name in found if name not in given}
-    site.record(here, ours)
+    postgres.up(site.PROJECT, plain)
+    site.record(here, {name: postgres.database(site.PROJECT, database) for name, database in wanted.items()})
 
 
 def look_first() -> None:
@@ -423,12 +422,14 @@ def look_first() -> None:
         click.echo(sentence)
 
 
-def open_shop(here: Site, scale: float, seed: int, data: Path | None) -> None:
-    """Open the shop if its database is empty, otherwise let a day of trade happen."""
+def open_shop(here: Site, scale: float, seed: int, data: str | None) -> None:
+    """Open an example if its database is empty, otherwise let a day of trade happen; find the files of any other."""
     from orchestration import site
     from orchestration.terminal import plain
     from shop import completejourney, retail
 
+    if here.source:
+        return find_files(here, here.source, data)
     dsn = os.environ["SHOP_DSN"]
     if here.shop == "completejourney":
         if data is None and not site.recorded(here).get("WATERSHED_FIRST_DAY"):
@@ -436,7 +437,7 @@ def open_shop(here: Site, scale: float, seed: int, data: Path | None) -> None:
                 "DATA", "is not set", "give the folder with the grocer's files: make run SHOP=… DATA=folder"
             )
         if data is not None:
-            completejourney.load(dsn, data.resolve(), plain)
+            completejourney.load(dsn, Path(data).resolve(), plain)
         site.record(here, {"WATERSHED_FIRST_DAY": site.GROCER_FIRST_DAY})
         return
     now = datetime.datetime.now(datetime.UTC)
@@ -445,6 +446,28 @@ def open_shop(here: Site, scale: float, seed: int, data: Path | None) -> None:
         site.record(here, {"WATERSHED_FIRST_DAY": standing.started_on.isoformat()})
     if not standing.is_new:
         retail.trade_day(dsn, now=now, say=plain)
+
+
+def find_files(here: Site, source: Source, data: str | None) -> None:
+    """Take DATA as the place of the files of a shop of one's own, and keep it for later commands."""
+    from orchestration import site
+
+    if source.connector != "files":
+        if data is not None:
+            mend = f"leave it out; {source.name} is reached by {source.connection}"
+            raise SpecError("DATA", f"is for shops of files, and {source.name} is one of {source.connector}", mend)
+        return
+    if data is None:
+        if not os.environ.get(source.connection):
+            mend = f"give the folder with the files of {source.name}: make run SHOP={source.name} DATA=folder"
+            raise SpecError("DATA", "is not set", mend)
+        return
+    if not data.startswith("s3://"):
+        folder = Path(data).expanduser().resolve()
+        if not folder.is_dir():
+            raise SpecError("DATA", f"there is no folder {folder}", f"name the folder with the files of {source.name}")
+        data = str(folder)
+    site.record(here, {source.connection: data})
 
 
 @contextmanager

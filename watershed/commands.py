@@ -29,5 +29,5 @@ shop_option = click.option(
     envvar="SHOP",
     default="retail",
     show_default=True,
-    help="Which shop: retail (made up) or completejourney (a real grocer, needs --data).",
+    help="Which shop: retail (made up), completejourney (a grocer's files), or the name of a source with `shop:`.",
 )

@@ -10,6 +10,9 @@
 
 {% macro unknown_key() -%} '-1' {%- endmacro %}
 
+{# The type of the shop's own ids of orders, customers and articles: numbers in most shops, texts in some. #}
+{% macro id_type() -%} {{ env_var("SHOP_ID_TYPE", "bigint") }} {%- endmacro %}
+
 {# A date as the integer yyyymmdd. #}
 {% macro date_key(date) -%}
     cast(

@@ -29,7 +29,7 @@ with
 
         select
             {{ unknown_key() }} as customer_key,
-            cast(null as bigint) as customer_id,
+            cast(null as {{ id_type() }}) as customer_id,
             'unknown' as first_name,
             'customer' as last_name,
             cast(null as varchar) as email_hash,

@@ -26,7 +26,7 @@ with
 
         select
             {{ unknown_key() }} as product_key,
-            cast(null as bigint) as product_id,
+            cast(null as {{ id_type() }}) as product_id,
             'unknown product' as product_name,
             'unknown department' as department_name,
             cast(null as varchar) as category_name,
