@@ -44,7 +44,10 @@ def fold(lake: Lake, subject: Subject) -> Folded:
 
 
 def fold_history(lake: Lake, subject: Subject) -> Folded:
-    """Bring `<table>_history` up to raw: every observed version of every key, appended once."""
+    """Bring `<table>_history` up to raw: every observation of every key, appended once, as raw has it.
+
+    Which of two observations of one instant counts is for the reader to say: the later load, see `_loaded_at`.
+    """
     return commit.persistently(lambda: _fold_history(lake, subject))
 
 
@@ -87,17 +90,11 @@ def _fold_history(lake: Lake, subject: Subject) -> Folded:
     if raw is None or not waiting:
         return Folded()
     with read.connect(lake, MEMORY) as connection, told(lake):
-        condition = f"_load_id IN ({', '.join(literal(load) for load in waiting)})"
-        names = [quoted(name) for name in (*subject.key, subject.cursor or "_loaded_at")]
-        versions = (
-            f"SELECT * EXCLUDE ({', '.join(DAY_COLUMNS)}) FROM {read.relation(lake, subject.at('raw'), raw)} AS r"
-        )
-        query = f"{versions} WHERE {condition}"
-        if base is not None:
-            same = " AND ".join(f"h.{name} IS NOT DISTINCT FROM r.{name}" for name in names)
-            known = f"SELECT 1 FROM {read.relation(lake, address, base)} AS h WHERE {same}"
-            query += f" AND NOT EXISTS ({known} AND (h._op = 'd') = (r._op = 'd'))"
-        query += f" QUALIFY row_number() OVER (PARTITION BY {', '.join(names)}, _op = 'd' ORDER BY _loaded_at) = 1"
+        shed = ", ".join(DAY_COLUMNS)
+        query = f"SELECT * EXCLUDE ({shed}) FROM {read.relation(lake, subject.at('raw'), raw)}"
+        query += f" WHERE _load_id IN ({', '.join(literal(load) for load in waiting)})"
+        if base is not None:  # a commit of upkeep may tell of a load again
+            query += f" AND _load_id NOT IN (SELECT _load_id FROM {read.relation(lake, address, base)})"
         rows = connection.execute(query).to_arrow_reader(100_000)
         done = commit.append(lake, address, rows, state, base=base, by_day=False, told=subject.told)
     return Folded(len(waiting), done.rows)

@@ -11,6 +11,7 @@ from typing import Any
 
 from lake import duck, s3
 from lake.errors import BuildFailed, SpecError
+from warehouse import calendar
 from warehouse.layout import PROJECT, Layout
 
 Event = Any  # dbt's EventMsg, a protobuf message built at run time
@@ -26,6 +27,7 @@ def invoke(place: Layout, command: list[str], on_event: Callable[[Event], None] 
     dbt writes to `place.target` and `place.logs`, nothing to the terminal. Raises BuildFailed if the project does
     not parse.
     """
+    calendar.check()
     with _environment(place):
         manifest = _manifest(place)
         try:

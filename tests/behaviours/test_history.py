@@ -72,12 +72,29 @@ def test_all_rows_of_the_table_are_in_its_history(trial: Trial) -> None:
 
 
 @on_folder
-def test_a_version_that_was_corrected_without_a_new_time_is_no_second_version(trial: Trial) -> None:
+def test_a_version_that_was_corrected_without_a_new_time_is_observed_again(trial: Trial) -> None:
     trial.orders(3)
     trial.run()
     trial.sql("update orders set amount = 50 where order_id = 2")
     assert trial.reload("2026-01-05").taken.updated == 1
-    assert _versions(trial) == [(1, 1, "i"), (2, 2, "i"), (3, 3, "i")]
+    assert _versions(trial) == [(1, 1, "i"), (2, 2, "i"), (2, 50, "u"), (3, 3, "i")]
+    (latest,) = trial.rows(
+        "max_by(amount, _loaded_at), count(distinct updated_at)", "processed", "_history", "order_id = 2"
+    )
+    assert latest == (50, 1)
+
+
+@on_folder
+def test_a_row_that_comes_back_as_it_was_is_observed_again(trial: Trial) -> None:
+    trial.orders(3)
+    trial.run()
+    trial.sql("create table kept as select * from orders where order_id = 2; delete from orders where order_id = 2")
+    trial.run()
+    trial.sql("insert into orders select * from kept")
+    trial.reload("2026-01-05")
+    (seen,) = trial.rows("list(_op order by _loaded_at)", suffix="_history", where="order_id = 2")
+    assert seen == (["i", "d", "i"],)
+    trial.assert_same()
 
 
 @on_folder

@@ -90,7 +90,7 @@ def test_days_before_the_bound_are_not_compared(rebuilt):
     ("statement", "mart"),
     [
         ("update marts.dim_customer set city = 'Rome' where customer_id = 1 and is_current", "marts.dim_customer"),
-        ("update marts.dim_product set unit_price_amount = 1 where product_id = 1", "marts.dim_product"),
+        ("update marts.dim_product set unit_price_amount = 1 where product_id = 1 and is_current", "marts.dim_product"),
         ("delete from marts.dim_store where store_id = 2", "marts.dim_store"),
         ("update metrics.metric_sensor_readings set humidity_percent = 7", "metrics.metric_sensor_readings"),
     ],

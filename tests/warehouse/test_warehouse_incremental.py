@@ -45,7 +45,8 @@ def late_changed_deleted_moved(shop: dict[str, warehouse_lakes.Rows]) -> Iterato
     items[:] = [item for item in items if item["order_id"] != 4]
     items[-2] |= {"ordered_at": at(25)}
     yield "an order moves on; a day empties; a row moves to another day"
-    shop["products"].append({"product_id": 99, "product_name": "Tea", "department_name": "DRINKS"})
+    tea = {"product_id": 99, "product_name": "Tea", "department_name": "DRINKS", "updated_at": at(20)}
+    shop["products_history"].append(tea)
     shop["customers_history"].append({"customer_id": 1, "city": "Lynn", "updated_at": at(3), "_op": "u"})
     yield "an unknown product becomes known; a customer's past gains a version"
     shop["stores"][0] |= {"time_zone": "Pacific/Auckland"}
@@ -63,7 +64,7 @@ def test_incremental_runs_equal_one_full_refresh_to_the_row(rebuilt):
     for step in late_changed_deleted_moved(shop):
         place.write(**{table: shop[table] for table in shop if shop[table] != written[table]})
         written = copy.deepcopy(shop)
-        build.run(select=["int_customer_versions", *FACTS], exclude=MODELS_ONLY)
+        build.run(select=["int_customer_versions", "int_product_versions", *FACTS], exclude=MODELS_ONLY)
         assert rows(place, "fct_sales", "sale_key") == rows(place, "intermediate.int_sale_lines"), step
         assert rows(place, "metric_sensor_readings") == rows(place, "intermediate.int_sensor_readings"), step
         if "goes" in step:

@@ -4,7 +4,7 @@ with
 
     orders as (select * from {{ ref("int_shop_orders") }}),
 
-    products as (select product_id, product_key from {{ ref("int_products") }}),
+    product_versions as (select product_id, product_key, valid_from, valid_to from {{ ref("int_product_versions") }}),
 
     customer_versions as (
 
@@ -32,7 +32,7 @@ with
                 cast({{ local_time("order_items.ordered_at", "coalesce(stores.time_zone, 'UTC')") }} as date)
             ) as order_date,
             order_items.ordered_at,
-            coalesce(products.product_key, {{ unknown_key() }}) as product_key,
+            coalesce(product_versions.product_key, {{ unknown_key() }}) as product_key,
             coalesce(customer_versions.customer_key, {{ unknown_key() }}) as customer_key,
             coalesce(stores.store_key, {{ unknown_key() }}) as store_key,
             order_items.product_id,
@@ -49,12 +49,16 @@ with
             greatest(order_items._loaded_at, coalesce(orders._loaded_at, order_items._loaded_at)) as _loaded_at
         from order_items
         left join orders on order_items.order_id = orders.order_id
-        left join products on order_items.product_id = products.product_id
         left join stores on orders.store_id = stores.store_id
         left join
             local_days
             on coalesce(stores.time_zone, 'UTC') = local_days.time_zone
             and {{ utc_slot("order_items.ordered_at", 15) }} = local_days.slot_at
+        left join
+            product_versions
+            on order_items.product_id = product_versions.product_id
+            and order_items.ordered_at >= product_versions.valid_from
+            and order_items.ordered_at < product_versions.valid_to
         left join
             customer_versions
             on orders.customer_id = customer_versions.customer_id

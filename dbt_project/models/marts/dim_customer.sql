@@ -20,7 +20,8 @@ with
             created_at,
             valid_from,
             valid_to,
-            is_current
+            is_current,
+            is_deleted
         from versions
 
     ),
@@ -43,7 +44,8 @@ with
             cast(null as timestamptz) as created_at,
             {{ beginning_of_time() }} as valid_from,
             {{ end_of_time() }} as valid_to,
-            true as is_current
+            true as is_current,
+            false as is_deleted
 
     ),
 

@@ -1,6 +1,6 @@
 with
 
-    products as (select * from {{ ref("int_products") }}),
+    versions as (select * from {{ ref("int_product_versions") }}),
 
     known as (
 
@@ -15,10 +15,12 @@ with
             unit_price_amount,
             unit_cost_amount,
             is_active,
-            is_deleted,
             created_at,
-            updated_at
-        from products
+            valid_from,
+            valid_to,
+            is_current,
+            is_deleted
+        from versions
 
     ),
 
@@ -35,9 +37,11 @@ with
             cast(null as decimal(12, 2)) as unit_price_amount,
             cast(null as decimal(12, 2)) as unit_cost_amount,
             false as is_active,
-            false as is_deleted,
             cast(null as timestamptz) as created_at,
-            cast(null as timestamptz) as updated_at
+            {{ beginning_of_time() }} as valid_from,
+            {{ end_of_time() }} as valid_to,
+            true as is_current,
+            false as is_deleted
 
     ),
 
