@@ -1,12 +1,13 @@
 """A real grocer as a shop: Complete Journey (84.51°), a year of a loyalty panel, from its Parquet files.
 
 A household becomes a customer, a basket an order, a transaction line an order line. Sold articles that the product
-file does not name stay in `order_items`. There are no devices. Ids that were printed as numbers (`9e+05`) are read as
-the whole numbers they are. The files are read in batches and copied into temporary tables; SQL does the rest, in one
-transaction.
+file does not name stay in `order_items`. There are no devices, and no movements of stock. Ids that were printed as
+numbers (`9e+05`) are read as the whole numbers they are. The files are read in batches and copied into temporary
+tables; SQL does the rest, in one transaction.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,18 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from lake.errors import SpecError
-from shop.premises import COMPLETE_JOURNEY, Cursor, Shop, finish, lay_out, one, standing
+from shop.premises import (
+    COMPLETE_JOURNEY,
+    Cursor,
+    Shop,
+    finish,
+    finish_logs,
+    lay_out,
+    lay_out_logs,
+    one,
+    row_counts,
+    standing,
+)
 from shop.server import address, statement, transaction
 
 Say = Callable[[str], None]
@@ -80,7 +92,7 @@ def load(dsn: str, folder: Path, say: Say) -> Shop:
             if shop.kind != COMPLETE_JOURNEY:
                 raise SpecError(where, f"it holds the {shop.kind} shop", "name an empty database for Complete Journey")
             say("shop: Complete Journey is there already")
-            return shop
+            return _with_events(cursor, shop, say)
         for name, file in sources.items():
             try:
                 _copy(cursor, name, file, FILES[name])
@@ -92,8 +104,24 @@ def load(dsn: str, folder: Path, say: Say) -> Shop:
         cursor.execute(statement((files("shop") / "sql" / "completejourney.sql").read_text(), time_zone=TIME_ZONE))
         cursor.execute("select max(ordered_at) from orders")
         latest = cast("tuple[datetime]", cursor.fetchone())[0]
+        _write_events(cursor)
         say("shop: building keys and indexes")
         return finish(cursor, COMPLETE_JOURNEY, latest)
+
+
+def _with_events(cursor: Cursor, shop: Shop, say: Say) -> Shop:
+    """The shop with the events of its orders; written now if an earlier version loaded it without."""
+    if not shop.lacks_logs:
+        return shop
+    say("shop: loaded by an earlier version; adding the events of its orders")
+    lay_out_logs(cursor)
+    _write_events(cursor)
+    finish_logs(cursor)
+    return replace(shop, lacks_logs=False, rows=row_counts(cursor))
+
+
+def _write_events(cursor: Cursor) -> None:
+    cursor.execute((files("shop") / "sql" / "journey_events.sql").read_text())
 
 
 def _opened(folder: Path, name: str, columns: dict[str, str]) -> pq.ParquetFile:

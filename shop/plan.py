@@ -43,6 +43,7 @@ class Plan:
             "store_count": max(3, round(12 * sqrt(self.scale))),
             "customer_count": max(20, round(2000 * self.scale)),
             "product_count": max(40, round(800 * sqrt(self.scale))),
+            "tracked_count": 20,  # articles whose stock is kept: those that sell most, a third of the lines at scale 1
             "customer_rate": 0.6 * self.scale,
             "product_rate": 0.12 * sqrt(self.scale),
             "order_rate": 55.0 * self.scale,

@@ -4,6 +4,7 @@ The clock stands in a schema of its own, `shop_clock.state`, one row; it is writ
 tables it speaks of, so a shop with a clock is a whole shop.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from importlib.resources import files
@@ -14,7 +15,8 @@ from psycopg import sql
 
 from lake.errors import PermanentError
 
-TABLES = ("customers", "products", "stores", "orders", "order_items", "devices", "sensor_readings")
+LOGS = ("stock_movements", "order_events")  # shops of an earlier version have none
+TABLES = ("customers", "products", "stores", "orders", "order_items", "devices", "sensor_readings", *LOGS)
 RETAIL, COMPLETE_JOURNEY = "retail", "completejourney"
 LOCK = 7_464_310  # any number: one shop is opened or moved on at a time per database
 
@@ -38,8 +40,9 @@ create table shop_clock.state (
 class Shop:
     """A shop as it stands in its database.
 
-    `clock` is the shop's time (UTC): no row carries a later `updated_at` or `received_at`. `seed`, `scale` and
-    `started_on` (first day of trade) are those of a made-up shop, None for a real one.
+    `clock` is the shop's time (UTC): no row carries a later `updated_at`, `received_at` or `recorded_at`. `seed`,
+    `scale` and `started_on` (first day of trade) are those of a made-up shop, None for a real one. `lacks_logs`: it was
+    made by an earlier version, without the tables of `LOGS`.
     """
 
     kind: str
@@ -49,6 +52,7 @@ class Shop:
     clock: datetime
     rows: dict[str, int]
     is_new: bool
+    lacks_logs: bool = False
 
 
 def standing(cursor: Cursor, where: str, *, count: bool = True) -> Shop | None:
@@ -67,16 +71,24 @@ def standing(cursor: Cursor, where: str, *, count: bool = True) -> Shop | None:
             names = ", ".join(tables)
             raise PermanentError(where, f"it already holds {names}, not made by the shop", "name an empty database")
         return None
-    if missing := [name for name in TABLES if name not in tables]:
+    missing = [name for name in TABLES if name not in tables]
+    if missing and missing != list(LOGS):
         mend = "restore them, or drop what is left of the shop and schema shop_clock"
         raise PermanentError(where, f"the shop's {', '.join(missing)} is gone", mend)
     kind, seed, scale, started_on, clock = state
-    return Shop(kind, seed, scale, started_on, clock, row_counts(cursor) if count else {}, is_new=False)
+    rows = row_counts(cursor, tables) if count else {}
+    return Shop(kind, seed, scale, started_on, clock, rows, is_new=False, lacks_logs=bool(missing))
 
 
 def lay_out(cursor: Cursor) -> None:
     """Create the shop's tables, bare: what is cheaper once the rows are there comes with `finish`."""
-    cursor.execute(_schema()[0])
+    cursor.execute(_schema("schema")[0])
+    lay_out_logs(cursor)
+
+
+def lay_out_logs(cursor: Cursor) -> None:
+    """Create the tables of the logs, bare; their keys and indexes come with `finish_logs`."""
+    cursor.execute(_schema("schema_logs")[0])
 
 
 def finish(
@@ -89,21 +101,27 @@ def finish(
     started_on: date | None = None,
 ) -> Shop:
     """Add keys and indexes, set the clock, and tell what stands there."""
-    cursor.execute(_schema()[1])
+    cursor.execute(_schema("schema")[1])
     cursor.execute(CLOCK)
     cursor.execute(
         "insert into shop_clock.state (kind, seed, scale, started_on, clock) values (%s, %s, %s, %s, %s)",
         [kind, seed, scale, started_on, clock],
     )
-    for table in TABLES:
-        cursor.execute(sql.SQL("analyze {}").format(sql.Identifier("public", table)))
+    _analyze(cursor, TABLES[: -len(LOGS)])
+    finish_logs(cursor)
     return Shop(kind, seed, scale, started_on, clock, row_counts(cursor), is_new=True)
 
 
-def row_counts(cursor: Cursor) -> dict[str, int]:
+def finish_logs(cursor: Cursor) -> None:
+    """Add the keys and indexes of the logs, which hold their rows by now."""
+    cursor.execute(_schema("schema_logs")[1])
+    _analyze(cursor, LOGS)
+
+
+def row_counts(cursor: Cursor, tables: Iterable[str] = TABLES) -> dict[str, int]:
     """Rows per table of the shop."""
     counts = {}
-    for table in TABLES:
+    for table in tables:
         cursor.execute(sql.SQL("select count(*) from {}").format(sql.Identifier("public", table)))
         counts[table] = one(cursor)
     return counts
@@ -132,6 +150,12 @@ def _state(cursor: Cursor) -> tuple[str, int | None, float | None, date | None, 
     return cast("tuple[str, int | None, float | None, date | None, datetime] | None", cursor.fetchone())
 
 
-def _schema() -> tuple[str, str]:
-    tables, _, rest = files("shop").joinpath("schema.sql").read_text().partition("\n-- ------")
+def _analyze(cursor: Cursor, tables: Iterable[str]) -> None:
+    for table in tables:
+        cursor.execute(sql.SQL("analyze {}").format(sql.Identifier("public", table)))
+
+
+def _schema(name: str) -> tuple[str, str]:
+    """The statements of `<name>.sql` above and below the line of dashes."""
+    tables, _, rest = files("shop").joinpath(f"{name}.sql").read_text().partition("\n-- ------")
     return tables, rest.partition("\n")[2]

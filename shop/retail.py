@@ -7,7 +7,7 @@ hash-based chance; the rows of a month at a time, in one transaction.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 
@@ -16,7 +16,7 @@ from psycopg import sql
 from lake.errors import SpecError
 from shop import words
 from shop.plan import Plan, midnight, months
-from shop.premises import RETAIL, Cursor, Shop, finish, lay_out, standing
+from shop.premises import RETAIL, Cursor, Shop, finish, finish_logs, lay_out, lay_out_logs, row_counts, standing
 from shop.server import address, statement, transaction
 
 Say = Callable[[str], None]
@@ -40,13 +40,16 @@ class DayOfTrade:
     readings: int
     new_customers: int
     new_products: int
+    stock_movements: int
+    order_events: int
 
 
 def create(dsn: str, *, seed: int = 7, scale: float = 1.0, until: date, days: int = 365, say: Say) -> Shop:
     """Open a shop with `days` days of trade, the last being the day before `until`, unless one is there already.
 
     Its clock then stands at midnight UTC of `until`. One transaction: a killed call leaves nothing. A shop that is
-    there is left as it is, whatever its seed and scale; `say` is told.
+    there is left as it is, whatever its seed and scale; `say` is told. One that an earlier version made without
+    movements of stock and events of orders gets those of all its days, as if it had always written them.
 
     Raises:
         SpecError: a scale, seed or address that cannot be, or a database that holds another kind of shop.
@@ -60,7 +63,7 @@ def create(dsn: str, *, seed: int = 7, scale: float = 1.0, until: date, days: in
             if shop.kind != RETAIL:
                 raise SpecError(where, f"it holds the {shop.kind} shop", "name an empty database for the retail shop")
             _tell_standing(shop, seed, scale, say)
-            return shop
+            return _with_logs(cursor, shop, say)
         lay_out(cursor)
         _work_out(cursor, plan, until)
         _fill(cursor, plan, until, say)
@@ -89,6 +92,7 @@ def trade_day(dsn: str, *, now: datetime, say: Say) -> DayOfTrade | None:
         if midnight(day + timedelta(days=1)) > now:
             say(f"shop: its clock has caught up with the calendar at {day}")
             return None
+        _with_logs(cursor, shop, say)
         traded = _trade(cursor, Plan(shop.seed, shop.scale, shop.started_on), day)
         cursor.execute("update shop_clock.state set clock = %s", [midnight(day + timedelta(days=1))])
     say(f"shop: traded {day}: {traded.new_orders} new orders, {traded.moved_orders} moved on")
@@ -106,9 +110,30 @@ def _fill(cursor: Cursor, plan: Plan, until: date, say: Say) -> None:
     _run(cursor, "stores", plan.sizes | {"streets": words.STREETS.split(), "device_models": list(words.DEVICE_MODELS)})
     _people_and_products(cursor, plan, span)
     for first, after in months(plan.started_on, until):
-        _, _, lines = _purchases(cursor, plan, first, after, span)
+        _draw_purchases(cursor, plan, first, after)
+        _events(cursor, span)
+        _, _, lines = _purchases(cursor, plan, span)
         _readings(cursor, plan, first, after, span)
         say(f"shop: {first:%Y-%m} traded, {lines:,} order lines")
+    _stock(cursor, plan, plan.started_on, until, span)
+
+
+def _with_logs(cursor: Cursor, shop: Shop, say: Say) -> Shop:
+    """The shop with the logs of all its days; written now if an earlier version made it without."""
+    if not shop.lacks_logs or shop.seed is None or shop.scale is None or shop.started_on is None:
+        return shop
+    say("shop: made by an earlier version; adding its movements of stock and the events of its orders")
+    plan, until = Plan(shop.seed, shop.scale, shop.started_on), shop.clock.astimezone(UTC).date()
+    span = {"since": BEGINNING, "until": midnight(until)}
+    lay_out_logs(cursor)
+    _work_out(cursor, plan, until)
+    for first, after in months(plan.started_on, until):
+        _draw_purchases(cursor, plan, first, after)
+        _events(cursor, span)
+    _stock(cursor, plan, plan.started_on, until, span)
+    finish_logs(cursor)
+    cursor.execute("discard temp")  # a step that follows in this transaction works out its own
+    return replace(shop, lacks_logs=False, rows=row_counts(cursor) if shop.rows else {})
 
 
 def _trade(cursor: Cursor, plan: Plan, day: date) -> DayOfTrade:
@@ -117,9 +142,12 @@ def _trade(cursor: Cursor, plan: Plan, day: date) -> DayOfTrade:
     first = max(plan.started_on, day - LONGEST_DELAY)
     _work_out(cursor, plan, after)
     customers, moved, products, priced = _people_and_products(cursor, plan, span)
+    _draw_purchases(cursor, plan, first, after)
+    events = _events(cursor, span)
     moved_orders = _run(cursor, "moves", span)
     deleted = _run(cursor, "purge", span)
-    orders, late_orders, lines = _purchases(cursor, plan, first, after, span)
+    orders, late_orders, lines = _purchases(cursor, plan, span)
+    movements = _stock(cursor, plan, first, after, span)
     readings, late_readings = _readings(cursor, plan, first, after, span)
     return DayOfTrade(
         day=day,
@@ -133,6 +161,8 @@ def _trade(cursor: Cursor, plan: Plan, day: date) -> DayOfTrade:
         readings=readings,
         new_customers=customers - moved,
         new_products=products - priced,
+        stock_movements=movements,
+        order_events=events,
     )
 
 
@@ -165,12 +195,25 @@ def _people_and_products(cursor: Cursor, plan: Plan, span: dict[str, datetime]) 
     return customers, moved, products, priced
 
 
-def _purchases(cursor: Cursor, plan: Plan, first: date, after: date, span: dict[str, datetime]) -> tuple[int, int, int]:
+def _draw_purchases(cursor: Cursor, plan: Plan, first: date, after: date) -> None:
+    """Make the temporary table of the orders from `first` to before `after`, with their fate."""
     cursor.execute("drop table if exists pg_temp.purchases")
     _run(cursor, "purchases", plan.sizes | {"first_day": first, "after_day": after})
     cursor.execute("analyze pg_temp.purchases")
+
+
+def _purchases(cursor: Cursor, plan: Plan, span: dict[str, datetime]) -> tuple[int, int, int]:
     orders, late = _counted(cursor, "orders", span)
     return orders, late, _run(cursor, "lines", plan.sizes | span)
+
+
+def _events(cursor: Cursor, span: dict[str, datetime]) -> int:
+    """Write down what happened to orders; before orders move on or are cleared away, and their rows with them."""
+    return _run(cursor, "events", span)
+
+
+def _stock(cursor: Cursor, plan: Plan, first: date, after: date, span: dict[str, datetime]) -> int:
+    return _run(cursor, "stock", plan.sizes | span | {"first_day": first, "after_day": after})
 
 
 def _readings(cursor: Cursor, plan: Plan, first: date, after: date, span: dict[str, datetime]) -> tuple[int, int]:

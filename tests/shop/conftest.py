@@ -88,6 +88,13 @@ def checksum(ask: Callable[..., list[tuple[object, ...]]]) -> Callable[[str], di
 
 
 @pytest.fixture(scope="session")
+def changed_column() -> Callable[[str], str]:
+    """The column that tells when a row of a table was last written."""
+    named = {"sensor_readings": "received_at", "stock_movements": "received_at", "order_events": "recorded_at"}
+    return lambda table: named.get(table, "updated_at")
+
+
+@pytest.fixture(scope="session")
 def journey() -> Path:
     """The folder of Complete Journey's files; missing data fails."""
     folder = Path(os.environ.get("WATERSHED_TEST_DATA") or ROOT.parent / "shared" / "data") / "completejourney"

@@ -18,10 +18,6 @@ def quiet(_: str) -> None:
     pass
 
 
-def changed_column(table: str) -> str:
-    return "received_at" if table == "sensor_readings" else "updated_at"
-
-
 def test_a_shop_stepped_day_by_day_equals_one_created_later(empty_dsn, other_dsn, checksum):
     retail.create(empty_dsn, scale=0.4, until=START, days=140, say=quiet)
     for _ in range(6):
@@ -30,7 +26,7 @@ def test_a_shop_stepped_day_by_day_equals_one_created_later(empty_dsn, other_dsn
     assert checksum(empty_dsn) == checksum(other_dsn)
 
 
-def test_a_step_writes_only_within_its_day_and_tells_what_it_wrote(empty_dsn, ask):
+def test_a_step_writes_only_within_its_day_and_tells_what_it_wrote(empty_dsn, ask, changed_column):
     retail.create(empty_dsn, scale=2, until=START, days=150, say=quiet)
     count = "select (select count(*) from orders), (select count(*) from sensor_readings)"
     for step in range(3):
@@ -55,6 +51,8 @@ def test_a_step_writes_only_within_its_day_and_tells_what_it_wrote(empty_dsn, as
         assert written["customers"][0] == traded.moved_customers + traded.new_customers
         assert written["products"][0] == traded.price_changes + traded.new_products
         assert written["sensor_readings"][0] == traded.readings
+        assert written["stock_movements"][0] == traded.stock_movements
+        assert written["order_events"][0] == traded.order_events
         [(orders_after, readings_after)] = ask(empty_dsn, count)
         assert orders_after - orders == traded.new_orders - traded.deleted_orders
         assert readings_after - readings == traded.readings
