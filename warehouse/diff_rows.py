@@ -16,6 +16,7 @@ from warehouse.diff_facts import Columns, Day, Example, Kind, Largest, MartDiff,
 KEY_COLUMNS = 4  # a key is made of at most so many leading columns
 ROWS_OF_A_BUCKET = 1000
 ROWS_OF_A_TRIAL = 100_000
+KEPT_ROWS = 1_000_000
 NUMBERS = ("DECIMAL", "DOUBLE", "FLOAT", "BIGINT", "INTEGER", "HUGEINT", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER")
 NO_MEASURE = ("_key", "_id", "_number", "_code")
 KINDS: tuple[Kind, ...] = ("added", "removed", "changed")
@@ -160,102 +161,112 @@ def _match(pair: _Pair, key: list[str], rows: int) -> bool:
             case when o.fingerprint is null then 'added' when n.fingerprint is null then 'removed' else 'changed' end
             as kind
         from old_rows as o full join new_rows as n on {_same("o", "n", key)}
-        where o.fingerprint is distinct from n.fingerprint;
-        drop table old_rows;
-        drop table new_rows
+        where o.fingerprint is distinct from n.fingerprint
         """
     )
     return True
 
 
 def _by_key(pair: _Pair, key: list[str], examples: int) -> dict[str, Any]:
+    held = _keep_differing(pair, key)
     counts = dict(pair.rows("select kind, count(*) from differing group by 1"))
-    values = _changed_values(pair, key) if counts.get("changed") else ()
+    days: dict[Any, dict[str, int]] = {}
+    for kind in (kind for kind in KINDS if kind != "changed" and kind in counts):
+        for day, count in pair.rows(f"select {_day(pair, kind)}, count(*) from {_joined(key, kind)} group by 1"):
+            days.setdefault(day, {})[kind] = count
+    values, largest = _changes(pair, key, days, examples) if "changed" in counts else ((), ())
+    pair.connection.execute(f"drop {held} old_rows; drop {held} new_rows")
+    most = sorted(days.items(), key=lambda it: (-sum(it[1].values()), str(it[0])))[:examples]
     return {
         "key": tuple(key),
         **{kind: counts.get(kind, 0) for kind in KINDS},
         "changed_values": values,
-        "days": _days(pair, key, examples),
-        "largest": _largest(pair, key, dict(values), examples),
+        "days": tuple(Day(day, *(of.get(kind, 0) for kind in KINDS)) for day, of in most) if pair.day else (),
+        "largest": largest,
         "examples": tuple(it for kind in KINDS if kind in counts for it in _examples(pair, key, kind, examples)),
     }
 
 
-def _joined(pair: _Pair, key: list[str], kind: Kind, *, as_is: Collection[str] = ()) -> str:
-    """The differing rows of one kind, with their values on each side as `o` and `n`."""
-    sides = {"added": ["new"], "removed": ["old"], "changed": ["old", "new"]}[kind]
-    joins = (f"inner join {pair.side(side, as_is=as_is)} as {side[0]} on {_same('d', side[0], key)}" for side in sides)
-    return f"(select * from differing where kind = '{kind}') as d {' '.join(joins)}"
-
-
-def _changed_values(pair: _Pair, key: list[str]) -> tuple[tuple[str, int], ...]:
-    others = [name for name in pair.columns if name not in key]
-    counted = ", ".join(f"count(*) filter (o.{name} is distinct from n.{name})" for name in map(quoted, others))
-    counts = pair.row(f"select {counted} from {_joined(pair, key, 'changed')}")
-    found = [(name, count) for name, count in zip(others, counts, strict=True) if count]
-    return tuple(sorted(found, key=lambda it: -it[1]))
-
-
-def _days(pair: _Pair, key: list[str], examples: int) -> tuple[Day, ...]:
-    if pair.day is None:
-        return ()
-    parts = [
-        f"select cast({'o' if kind == 'removed' else 'n'}.{quoted(pair.day)} as date) as day, kind"
-        f" from {_joined(pair, key, kind)}"
-        for kind in KINDS
-    ]
-    counted = ", ".join(f"count(*) filter (kind = '{kind}')" for kind in KINDS)
-    found = pair.rows(
-        f"""
-        select day, {counted}
-        from ({" union all ".join(parts)})
-        group by 1
-        order by count(*) desc, 1
-        limit {examples}
-        """
-    )
-    return tuple(Day(*row) for row in found)
-
-
-def _largest(pair: _Pair, key: list[str], changed: dict[str, int], examples: int) -> tuple[Largest, ...]:
-    measures = [name for name in changed if name in pair.measures][:MEASURES]
-    keys = ", ".join(f"d.{quoted(name)}" for name in key)
-    found = []
-    for name in measures:
-        column = quoted(name)
-        rows = pair.rows(
+def _keep_differing(pair: _Pair, key: list[str]) -> str:
+    """Have the differing rows of both sides at hand as `old_rows` and `new_rows`; very many are read anew each time."""
+    pair.connection.execute("drop table old_rows; drop table new_rows")
+    (count,) = pair.row("select count(*) from differing")
+    held = "table" if count <= KEPT_ROWS else "view"
+    for side in ("old", "new"):
+        pair.connection.execute(
             f"""
-            select {keys}, o.{column}, n.{column}
-            from {_joined(pair, key, "changed")}
-            where o.{column} is distinct from n.{column}
-            order by abs(coalesce(n.{column}, 0) - coalesce(o.{column}, 0)) desc, {keys}
-            limit {examples}
+            create temp {held} {side}_rows as
+            select {side[0]}.*, d.kind as _kind
+            from {pair.side(side)} as {side[0]} inner join differing as d on {_same("d", side[0], key)}
             """
         )
-        found.append(Largest(name, tuple((_named(key, row), row[-2], row[-1]) for row in rows)))
-    return tuple(found)
+    return held
+
+
+def _joined(key: list[str], kind: Kind) -> str:
+    """The differing rows of one kind, with their values on each side as `o` and `n`."""
+    if kind != "changed":
+        side = "new" if kind == "added" else "old"
+        return f"(select * from {side}_rows where _kind = '{kind}') as {side[0]}"
+    old, new = (f"(select * from {side}_rows where _kind = 'changed') as {side[0]}" for side in ("old", "new"))
+    return f"{old} inner join {new} on {_same('o', 'n', key)}"
+
+
+def _day(pair: _Pair, kind: Kind) -> str:
+    return f"cast({'o' if kind == 'removed' else 'n'}.{quoted(pair.day)} as date)" if pair.day else "null"
+
+
+def _changes(
+    pair: _Pair, key: list[str], days: dict[Any, dict[str, int]], examples: int
+) -> tuple[tuple[tuple[str, int], ...], tuple[Largest, ...]]:
+    """Changed values of each column, and the largest changes, in one pass over the changed rows; counts them by day."""
+    others = [name for name in pair.columns if name not in key]
+    measures = [name for name in others if name in pair.measures]
+    counted = [f"count(*) filter (o.{name} is distinct from n.{name})" for name in map(quoted, others)]
+    keys = ", ".join(f"n.{quoted(name)}" for name in key)
+    best = [
+        f"max_by(row({keys}, o.{name}, n.{name}), abs(coalesce(n.{name}, 0) - coalesce(o.{name}, 0)), {examples})"
+        f" filter (o.{name} is distinct from n.{name})"
+        for name in map(quoted, measures)
+    ]
+    counts, tops = [0] * len(others), [[] for _ in measures]  # type: tuple[list[int], list[list[tuple[Any, ...]]]]
+    facts = ", ".join(["count(*)", *counted, *best])
+    for day, count, *found in pair.rows(
+        f"select {_day(pair, 'changed')}, {facts} from {_joined(key, 'changed')} group by 1"
+    ):
+        days.setdefault(day, {})["changed"] = count
+        counts = [sum(it) for it in zip(counts, found, strict=False)]
+        for top, more in zip(tops, found[len(others) :], strict=True):
+            top += more or ()
+    values = sorted(((name, count) for name, count in zip(others, counts, strict=True) if count), key=lambda it: -it[1])
+    rows = dict(zip(measures, tops, strict=True))
+    shown = [name for name, _ in values if name in rows][:MEASURES]
+    return tuple(values), tuple(Largest(name, _first(key, rows[name], examples)) for name in shown)
+
+
+def _first(key: list[str], rows: list[tuple[Any, ...]], examples: int) -> tuple[tuple[Any, Any, Any], ...]:
+    rows.sort(key=lambda row: (-abs((row[-1] or 0) - (row[-2] or 0)), str(row)))
+    return tuple((_named(key, row), row[-2], row[-1]) for row in rows[:examples])
 
 
 def _examples(pair: _Pair, key: list[str], kind: Kind, examples: int) -> list[Example]:
     others = [name for name in pair.columns if name not in key]
-    sides = [(side, name) for name in others for side in ("o", "n")]
-    missing = {"added": "o", "removed": "n"}.get(kind)
-    values = ["null" if side == missing else f"{side}.{quoted(name)}" for side, name in sides]
+    names = ", ".join(map(quoted, key))
+    first = f"(select {names} from differing where kind = '{kind}' order by {names} limit {examples})"
+    sides = {"added": ["new"], "removed": ["old"], "changed": ["old", "new"]}[kind]
+    joins = " ".join(f"inner join {pair.side(it, as_is=others)} as {it[0]} on {_same('d', it[0], key)}" for it in sides)
+    values = [f"{s}.{quoted(name)}" if _has(sides, s) else "null" for name in others for s in ("o", "n")]
     keys = [f"d.{quoted(name)}" for name in key]
-    rows = pair.rows(
-        f"""
-        select {", ".join(keys + values)}
-        from {_joined(pair, key, kind, as_is=others)}
-        order by {", ".join(keys)}
-        limit {examples}
-        """
-    )
     found = []
-    for row in rows:
+    for row in pair.rows(f"select {', '.join(keys + values)} from {first} as d {joins} order by {', '.join(keys)}"):
         pairs = zip(others, row[len(key) :: 2], row[len(key) + 1 :: 2], strict=True)
         values_of = tuple((name, old, new) for name, old, new in pairs if kind != "changed" or old != new)
         found.append(Example(kind, _named(key, row), values_of))
     return found
+
+
+def _has(sides: list[str], alias: str) -> bool:
+    return any(side.startswith(alias) for side in sides)
 
 
 def _without_key(pair: _Pair, examples: int) -> dict[str, Any]:
