@@ -9,7 +9,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
-from orchestration import outcome
+from orchestration import outcome, page
 from warehouse import build, publish
 from warehouse.report import BuildReport, Progress
 
@@ -95,6 +95,7 @@ def assets() -> list[dg.AssetsDefinition]:
                 "version": version.number,
                 "bytes": version.bytes,
                 "duration_s": round(time.monotonic() - started, 3),
+                **page.written(context),
                 "dagster/row_count": sum(rows.values()),
                 "tables": dg.MetadataValue.table(
                     [dg.TableRecord({"table": name, "rows": count}) for name, count in sorted(rows.items())]

@@ -26,5 +26,9 @@ def bars(rows_per_day: Mapping[datetime.date, int]) -> dg.MarkdownMetadataValue:
         f'<text x="{WIDTH}" y="{HEIGHT + 14}" text-anchor="end" {text}>{last}</text>'
         f'<text x="{WIDTH / 2}" y="{HEIGHT + 14}" text-anchor="middle" {text}>peak {peak:,} rows a day</text></svg>'
     )
-    image = base64.b64encode(svg.encode()).decode()
-    return dg.MetadataValue.md(f"![rows per day](data:image/svg+xml;base64,{image})")
+    return dg.MetadataValue.md(picture("rows per day", svg))
+
+
+def picture(name: str, svg: str) -> str:
+    """An SVG as an image in Markdown."""
+    return f"![{name}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

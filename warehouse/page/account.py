@@ -22,7 +22,10 @@ DETAILS = 3
 
 
 def account(place: Layout, version: Version, *, shop: str, now: datetime.datetime) -> Record:
-    """What there is to say of `version`, which was just published; what cannot be found out is said in its notes."""
+    """What there is to say of `version`, which was just published; what cannot be found out is said in its notes.
+
+    `now` is what time it is for the sources: of a shop whose years are over, the end of them.
+    """
     manifest = build.manifest(place.root)
     notes: dict[str, str] = {}
     checks = _checks(place, manifest["nodes"].values(), notes)
@@ -33,7 +36,7 @@ def account(place: Layout, version: Version, *, shop: str, now: datetime.datetim
     return Record(
         version=version.number,
         shop=shop,
-        as_of=now.astimezone(datetime.UTC).isoformat(timespec="seconds"),
+        as_of=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         before=before.number if before else None,
         checks=checks,
         freshness=fresh,

@@ -79,7 +79,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Record:
-    """All of it for one version. `as_of` is what time it was for the platform; instants are ISO 8601, UTC.
+    """All of it for one version. `as_of` is when it was put together; instants are ISO 8601, UTC.
 
     `before` is the number of the version that `changes` start from; None at the first publish, or if none was kept.
     `notes` say what could not be found out, and why.

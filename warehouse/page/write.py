@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake.errors import redact
 from warehouse.access import in_force
 from warehouse.layout import Layout, layout
 from warehouse.page import account, record
@@ -42,6 +43,17 @@ def write(root: Path | str | None = None, *, shop: str | None = None, now: datet
         if in_force(root) == version:  # else a publish or rollback came in between, and its page may be under ours
             break
     return page
+
+
+def attempt(
+    root: Path | str | None = None, *, shop: str | None = None, now: datetime.datetime | None = None
+) -> Page | str:
+    """As `write`, but a page that cannot be written is a sentence: it must not undo the publish that it follows."""
+    try:
+        return write(root, shop=shop, now=now)
+    except Exception as error:  # of the plotting library, the template, DuckDB, the disk
+        lines = str(error).splitlines() or [type(error).__name__]
+        return f"the report page was not written: {redact(lines[0].rstrip('.'))}; `watershed report` tries again"
 
 
 def _write(place: Layout, version: Version, shop: str, now: datetime.datetime | None) -> Page:
