@@ -17,6 +17,7 @@ import click
 
 from lake.errors import PlatformError, SpecError
 from watershed.cli_lake import lake
+from watershed.cli_metric import metric
 from watershed.commands import DAY, Commands, shop_option
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def rollback(shop: str) -> None:
 
 
 main.add_command(lake)
+main.add_command(metric)
 
 
 @main.group(cls=Commands)
