@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from lake.errors import PlatformError, SpecError
-from metrics import load, record, state, upkeep
+from metrics import load, readers, record, state, upkeep
 from metrics.server import connected
 from metrics.spec import Hypertable, Spec, read
 from orchestration import clock, outcome
@@ -165,6 +165,8 @@ def _apply(context: dg.AssetExecutionContext, spec: Spec) -> None:
         for change in state.apply(connection, spec):
             if not change.is_note:
                 context.log.info(str(change))
+        for sentence in readers.allow(connection, os.environ.get("METRICS_READER_DSN")):
+            context.log.info(sentence)
 
 
 def _held(spec: Spec, hypertable: Hypertable) -> dict[str, Any]:

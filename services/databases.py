@@ -7,7 +7,16 @@ from psycopg import sql
 
 from lake.errors import PermanentError
 
-ROLE = "watershed"
+ROLE, READER = "watershed", "watershed_analyst"
+# A reader's session ends nobody else's work: PostgreSQL's own bounds, which the session may narrow but which the
+# rights below them do not depend on.
+READING = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "5min",
+    "idle_in_transaction_session_timeout": "10min",
+    "work_mem": "32MB",
+    "temp_file_limit": "2GB",
+}
 
 
 def dsn(role: str, password: str, port: int, database: str) -> str:
@@ -39,6 +48,27 @@ def ensure_role(admin: str, password: str) -> None:
             )
         )
         connection.execute(sql.SQL("grant pg_read_all_stats to {}").format(sql.Identifier(ROLE)))
+
+
+def ensure_reader(admin: str, password: str) -> None:
+    """Make the analysts' role with `password`, or give it that one: it may log in, and owns and creates nothing.
+
+    What it may read is granted by the owner of each database.
+    """
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(hashtext('watershed reader'))")
+        role = sql.Identifier(READER)
+        if not connection.execute("select 1 from pg_roles where rolname = %s", [READER]).fetchone():
+            connection.execute(sql.SQL("create role {}").format(role))
+        connection.execute(
+            sql.SQL("alter role {} login nosuperuser nocreatedb nocreaterole connection limit 50 password {}").format(
+                role, sql.Literal(password)
+            )
+        )
+        for name, value in READING.items():
+            connection.execute(
+                sql.SQL("alter role {} set {} = {}").format(role, sql.Identifier(name), sql.Literal(value))
+            )
 
 
 def ensure_database(admin: str, name: str, owner: str | None = None) -> None:

@@ -88,6 +88,19 @@ def database(home: Path | Mapping[str, str], name: str) -> str:
     return databases.on(record.environment(home)[key], name)
 
 
+def reader(home: Path, name: str) -> str | None:
+    """The DSN of the role that may only read the metrics database `name`; None on a server that was given.
+
+    There an administrator makes such a role, and METRICS_READER_DSN names it.
+    """
+    known = record.state(home)
+    if "METRICS_DSN" in _given(home) or "POSTGRES_ADMIN_DSN" not in known:
+        return None
+    password = _secret(home, "READER_PASSWORD")
+    databases.ensure_reader(known["POSTGRES_ADMIN_DSN"], password)
+    return databases.dsn(databases.READER, password, int(known["POSTGRES_PORT"]), name)
+
+
 def _database_by_role(environment: Mapping[str, str], key: str, name: str) -> str:
     if key not in environment:
         raise PermanentError("services, PostgreSQL", f"{key} is not set", "run `watershed up`")

@@ -13,7 +13,7 @@ from lake.access import explained
 from lake.errors import PlatformError
 from lake.layout import Address, Lake
 
-TAKEN = ("warehouse", "memory", "system", "temp", "main")  # databases of the connection itself
+TAKEN = ("warehouse", "memory", "system", "temp", "main", "metrics_store")  # databases of the connection itself
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,16 @@ class Views:
 
 
 def add(connection: duckdb.DuckDBPyConnection, lake: Lake, instant: datetime.datetime | None = None) -> Views:
-    """Make a view of every processed table, as of `instant` (UTC) if given. Raises a PlatformError without a lake."""
+    """Make a view of every processed table, as of `instant` (UTC) if given, on a connection that has had `load`.
+
+    Raises a PlatformError without a lake.
+    """
     try:
         tables = [one for one in inventory.tables(lake) if one.zone == "processed" and one.source not in TAKEN]
     except OSError as error:
         raise explained(lake, error) from None
-    if tables:
-        _prepare(connection, lake)
+    if tables and lake.on_s3:
+        connection.execute(duck.s3_secret()[-1])  # temporary keys may have changed since `load`
     views = Views()
     for source in dict.fromkeys(one.source for one in tables):
         connection.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {duck.quoted(source)}")
@@ -44,12 +47,16 @@ def add(connection: duckdb.DuckDBPyConnection, lake: Lake, instant: datetime.dat
     return views
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    connection.execute("LOAD delta")
-    if lake.on_s3:
-        connection.execute("LOAD httpfs")
-        for statement in duck.s3_secret():
-            connection.execute(statement)
+def load(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Load what reads the lake, before `add` and before the connection is locked. Raises a PlatformError."""
+    try:
+        connection.execute("LOAD delta")
+        if lake.on_s3:
+            connection.execute("LOAD httpfs")
+            for statement in duck.s3_secret():
+                connection.execute(statement)
+    except duckdb.Error as error:
+        raise explained(lake, error) from None
 
 
 def _view(

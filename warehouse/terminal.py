@@ -1,11 +1,12 @@
 """The interactive side of the SQL prompt: history, completion, highlighting, statements over several lines."""
 
+import os
 from pathlib import Path
 from typing import TextIO
 
 import duckdb
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.completion import ThreadedCompleter
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input import Input
@@ -15,33 +16,17 @@ from prompt_toolkit.output import Output
 from pygments.lexers.sql import SqlLexer  # type: ignore[import-untyped]
 
 from lake.errors import PlatformError
-from warehouse.prompt import Session, sentence
+from warehouse.completion import Suggestions
+from warehouse.layout import layout
+from warehouse.prompt import sentence
+from warehouse.session import Session
 
-HISTORY = ".watershed_history"
-WORDS = frozenset(
-    {
-        "select",
-        "from",
-        "where",
-        "group by",
-        "order by",
-        "having",
-        "join",
-        "left join",
-        "using",
-        "as",
-        "and",
-        "or",
-        "not",
-    }
-    | {"in", "is null", "limit", "with", "union all", "distinct", "count", "sum", "avg", "min", "max", "case", "when"}
-    | {"then", "else", "end", "cast", "between", "like", "desc", "describe", "summarize"}
-)
+HISTORY = "sql_history"
 
 
 def converse(session: Session, err: TextIO, *, input: Input | None = None, output: Output | None = None) -> int:
     r"""Answer statements until `\q` or Ctrl-D; returns the exit code 0. Ctrl-C drops the line or stops the query."""
-    session.out.write(f"{session.greeting()} \\? for help.\n")
+    session.say(f"{session.greeting()} \\? for help.")
     prompt = _prompt(session, input, output)
     while True:
         try:
@@ -59,7 +44,7 @@ def converse(session: Session, err: TextIO, *, input: Input | None = None, outpu
 def _answer(session: Session, text: str, err: TextIO) -> None:
     try:
         if session.refresh() and session.version:
-            session.out.write(f"A new version was published at {session.version.published_at:%H:%M:%S} UTC.\n")
+            err.write(f"A new version was published at {session.version.published_at:%H:%M:%S} UTC.\n")
         session.answer(text)
     except (PlatformError, duckdb.Error) as error:
         err.write(sentence(error) + "\n")
@@ -67,13 +52,27 @@ def _answer(session: Session, text: str, err: TextIO) -> None:
         err.write("Stopped.\n")
 
 
+def history(root: Path | str | None = None) -> Path | None:
+    """The file that keeps what was typed at this site, readable by this user only; None if there can be none."""
+    folder = Path(os.environ.get("WATERSHED_STATE") or layout(root).root)
+    path = folder / HISTORY
+    try:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+    except OSError:  # somebody else's site, or one that may only be read
+        return None
+    return path
+
+
 def _prompt(session: Session, input: Input | None, output: Output | None) -> PromptSession[str]:
+    kept = history(session.root)
     return PromptSession(
         "warehouse> ",
-        history=FileHistory(str(Path.home() / HISTORY)),
+        history=FileHistory(str(kept)) if kept else None,
         lexer=PygmentsLexer(SqlLexer),
-        completer=WordCompleter(sorted({*WORDS, *session.names()}), ignore_case=True),
+        completer=ThreadedCompleter(Suggestions(session.known_names)),
         complete_while_typing=True,
+        enable_open_in_editor=True,
         multiline=True,
         prompt_continuation=lambda width, line, wrapped: "...> ".rjust(width),
         key_bindings=_enter_sends_complete_statements(),

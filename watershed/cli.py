@@ -18,6 +18,7 @@ import click
 from lake.errors import PlatformError, SpecError
 from watershed.cli_lake import lake
 from watershed.cli_metric import metric
+from watershed.cli_sql import sql
 from watershed.commands import DAY, Commands, shop_option
 
 if TYPE_CHECKING:
@@ -82,19 +83,6 @@ def run(
     if outcome.failed_checks:
         failed = len(outcome.failed_checks)
         raise click.ClickException(f"{failed} check{'s' if failed > 1 else ''} failed (see above)")
-
-
-@main.command()
-@shop_option
-@click.option("-c", "--command", help="Run one statement and leave.")
-@click.option("--as-of", metavar="TIME", help="All as it was: 2026-11-20 (its end, UTC) or 2026-11-20T12:00Z.")
-def sql(shop: str, command: str | None, as_of: str | None) -> None:
-    """Query the published warehouse and the lake (source.table), read-only; usable while a run is going on."""
-    from orchestration import site
-    from warehouse import prompt
-
-    site.enter(shop)
-    sys.exit(prompt.run(command, as_of=as_of))
 
 
 @main.command()
@@ -180,6 +168,7 @@ def rollback(shop: str) -> None:
 
 
 main.add_command(lake)
+main.add_command(sql)
 main.add_command(metric)
 
 
@@ -411,7 +400,10 @@ def servers(here: Site) -> None:
     if not wanted:
         return
     postgres.up(site.PROJECT, plain)
-    site.record(here, {name: postgres.database(site.PROJECT, database) for name, database in wanted.items()})
+    ours = {name: postgres.database(site.PROJECT, database) for name, database in wanted.items()}
+    if "METRICS_DSN" in ours and (reader := postgres.reader(site.PROJECT, here.databases["METRICS_DSN"])):
+        ours["METRICS_READER_DSN"] = reader
+    site.record(here, ours)
 
 
 def look_first() -> None:

@@ -59,7 +59,7 @@ def _made(lake: Lake, version: int, address: Address = ORDERS) -> str:
 
 def _ask(command: str | None, as_of: str | None = None, stdin: str = "") -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = prompt.run(command, output="csv", stdin=io.StringIO(stdin), out=out, err=err, as_of=as_of)
+    code = prompt.run(command, form="csv", stdin=io.StringIO(stdin), out=out, err=err, as_of=as_of)
     return code, out.getvalue(), err.getvalue()
 
 
@@ -153,4 +153,4 @@ def test_without_a_lake_the_warehouse_answers_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("LAKE_ROOT", raising=False)
     monkeypatch.setenv("WAREHOUSE_ROOT", str(tmp_path / "warehouse"))
     assert _ask("select count(*) as n from fct_sales")[1] == "n\n2\n"
-    assert "does not exist" in _ask("select * from shop.orders")[2]
+    assert _ask("select * from shop.orders")[2].startswith("LAKE_ROOT: is not set")
