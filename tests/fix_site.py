@@ -150,6 +150,7 @@ class Site:
 
 
 TABLES = ("customers", "products", "stores", "orders", "order_items", "devices", "sensor_readings")
+TABLES += ("stock_movements", "order_events")
 
 # Per table: one row of figures that any lost, doubled or stale row would change; the same text on both sides.
 FIGURES = {
@@ -163,7 +164,21 @@ FIGURES = {
     "devices": "count(*), sum(device_id), min(device_code)",
     "sensor_readings": "count(*), sum(device_id), sum(round(temperature_celsius * 100)::bigint),"
     " sum(round(humidity_percent * 100)::bigint), sum(extract(epoch from read_at)::bigint)",
+    "stock_movements": "count(*), sum(movement_id), sum(store_id), sum(product_id), sum(quantity_change),"
+    " sum(length(reason_code)), sum(extract(epoch from moved_at)::bigint),"
+    " sum(extract(epoch from received_at)::bigint)",
+    "order_events": "count(*), sum(order_id), sum(version), sum(length(event_type)), sum(length(payload::text)),"
+    " sum(extract(epoch from occurred_at)::bigint), sum(extract(epoch from recorded_at)::bigint)",
 }
+
+
+def event(kind: str, of: str, instant: str = "clock") -> str:
+    """SQL that writes an event of the orders for which `of` holds: a change by hand needs one, as every change does."""
+    return (
+        f"insert into order_events select order_id, coalesce(max(version), 0) + 1, 'order_{kind}', '{{}}', {instant},"
+        f" {instant} from orders left join order_events using (order_id) cross join shop_clock.state where {of}"
+        " group by order_id, clock"
+    )
 
 
 def assert_lake_equals_source(site: Site) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from fix_site import FIGURES, Said, Site, opened
+from fix_site import FIGURES, Said, Site, event, opened
 
 from shop import retail
 
@@ -289,9 +289,10 @@ CHANGES = (
     f" - interval '1 second' from shop_clock.state where customer_id = {MOVED}",
     "update products set unit_price_amount = unit_price_amount + 1, updated_at = clock - interval '1 second'"
     " from shop_clock.state where product_id = 1",
+    event("purged", "order_id = (select min(order_id) from orders)"),
     "delete from orders where order_id = (select min(order_id) from orders)",
 )
-PARTITIONED = ("orders", "order_items", "sensor_readings")
+PARTITIONED = ("orders", "order_items", "sensor_readings", "stock_movements", "order_events")
 
 
 def stage(site: Site, said: Said) -> Stage:

@@ -185,7 +185,8 @@ def test_a_password_that_libpq_takes_for_a_port_is_not_quoted(monkeypatch: pytes
 def test_the_shipped_sources_load() -> None:
     (shop,) = spec.sources()
     assert [table.name for table in shop.tables] == [
-        "customers", "products", "stores", "orders", "order_items", "devices", "sensor_readings",
+        "customers", "products", "stores", "orders", "order_items", "devices", "sensor_readings", "stock_movements",
+        "order_events",
     ]  # fmt: skip
     assert shop.table("customers").mask == {"email": "sha256", "phone": "sha256"}
     assert shop.table("orders").partition == spec.Partition(column="ordered_at")

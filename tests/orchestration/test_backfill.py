@@ -19,7 +19,7 @@ from shop import retail
 DAY = datetime.timedelta(days=1)
 UNTIL = datetime.datetime.now(datetime.UTC).date() - 10 * DAY
 FIRST, LAST = UNTIL - 20 * DAY, UNTIL - 14 * DAY
-BY_DAY = ("orders", "order_items", "sensor_readings")
+BY_DAY = ("orders", "order_items", "sensor_readings", "stock_movements", "order_events")
 
 
 def test_a_backfill_of_seven_days_is_one_run_that_materializes_each_of_them(backfilled, instance):

@@ -1,5 +1,6 @@
 """Small lakes for the warehouse's tests: Delta tables in the shape of the processed zone."""
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -74,8 +75,22 @@ TABLES: dict[str, dict[str, pa.DataType]] = {
         **dict.fromkeys(("temperature_celsius", "humidity_percent", "pressure_hpa"), pa.float64()),
         "received_at": INSTANT,
     },
+    "stock_movements": {
+        **dict.fromkeys(("movement_id", "store_id", "product_id"), pa.int64()),
+        "moved_at": INSTANT,
+        "reason_code": pa.string(),
+        "quantity_change": pa.int32(),
+        "received_at": INSTANT,
+    },
+    "order_events": {
+        "order_id": pa.int64(),
+        "version": pa.int32(),
+        **dict.fromkeys(("event_type", "payload"), pa.string()),
+        **dict.fromkeys(("occurred_at", "recorded_at"), INSTANT),
+    },
 }
 DAY_OF = {"orders": "ordered_at", "order_items": "ordered_at", "sensor_readings": "read_at"}
+DAY_OF |= {"stock_movements": "moved_at"}
 Rows = list[dict[str, Any]]
 
 
@@ -85,7 +100,12 @@ def at(day: int, hour: int = 12, minute: int = 0, month: int = 1) -> datetime:
 
 
 def write(lake: Path, table: str, rows: Rows, loaded_at: datetime = LOADED) -> None:
-    """Replace processed/shop/`table` by `rows`; columns that a row leaves out are NULL."""
+    """Replace processed/shop/`table` by `rows`; columns that a row leaves out are NULL.
+
+    With orders come their events, which the project holds against them.
+    """
+    if table == "orders":
+        write(lake, "order_events", events(rows), loaded_at)
     day = DAY_OF.get(table)
     columns = TABLES[table] | PLATFORM | (DAY if day else {})
     filled = [{"_loaded_at": loaded_at, "_load_id": "t", "_op": "i", **row} for row in rows]
@@ -122,6 +142,30 @@ def order(number: int, customer: int, store: int, ordered_at: datetime, **more: 
     """One paid order in dollars, unless `more` says otherwise."""
     facts = {"status_code": "paid", "currency_code": "USD", "ordered_at": ordered_at, "updated_at": ordered_at}
     return {"order_id": number, "customer_id": customer, "store_id": store, **facts, **more}
+
+
+MILESTONES = {"placed": "ordered_at", "paid": "paid_at", "shipped": "shipped_at", "delivered": "delivered_at"}
+MILESTONES |= {"returned": "returned_at"}
+
+
+def events(orders: Rows) -> Rows:
+    """The events that such orders come of: one for each instant, the last one that of their status."""
+    happened: Rows = []
+    for it in orders:
+        kinds = [kind for kind, column in MILESTONES.items() if it.get(column) and kind != it["status_code"]]
+        known = json.dumps({name: it.get(name) for name in ("customer_id", "store_id", "currency_code")})
+        happened += (
+            {
+                "order_id": it["order_id"],
+                "version": version,
+                "event_type": f"order_{kind}",
+                "payload": known,
+                "occurred_at": it.get(MILESTONES.get(kind, "")),
+                "recorded_at": it["updated_at"],
+            }
+            for version, kind in enumerate([*kinds, it["status_code"]], 1)
+        )
+    return happened
 
 
 def small_shop() -> dict[str, Rows]:
@@ -175,4 +219,5 @@ def small_shop() -> dict[str, Rows]:
 def write_all(lake: Path, shop: dict[str, Rows], loaded_at: datetime = LOADED) -> None:
     """Write every table of `shop`; tables it does not name become empty."""
     for table in TABLES:
-        write(lake, table, shop.get(table, []), loaded_at)
+        if table != "order_events" or table in shop:  # else they come with the orders
+            write(lake, table, shop.get(table, []), loaded_at)
