@@ -17,6 +17,7 @@ import click
 
 from lake.errors import PlatformError, SpecError
 from watershed.cli_lake import lake
+from watershed.cli_report import report
 from watershed.cli_metric import metric
 from watershed.cli_sql import sql
 from watershed.commands import DAY, Commands, shop_option
@@ -168,6 +169,7 @@ def rollback(shop: str) -> None:
 
 
 main.add_command(lake)
+main.add_command(report)
 main.add_command(sql)
 main.add_command(metric)
 
