@@ -16,7 +16,7 @@ import duckdb
 from lake import duck
 from lake.errors import BuildFailed
 from warehouse import lock, proof, recover, runner, verdicts
-from warehouse.layout import layout
+from warehouse.layout import Layout, layout
 from warehouse.report import BuildReport, NodeResult, Progress
 
 
@@ -54,12 +54,16 @@ def run(
     with lock.held(place.lock, wait_s):
         note = recover.sound_build_file(place)
         before = proof.withdraw(place)
-        outcome = runner.invoke(place, _command(select, exclude, full_refresh, unit_tests), _listener(on_progress))
+        if before.doubtful:
+            note = recover.take_back(place, before.doubtful, manifest(root)["nodes"]) or note
+        proof.trust(place)
+        command = _command(select, exclude, full_refresh, unit_tests)
+        outcome = runner.invoke(place, command, _listener(place, on_progress))
         if outcome.result is None:
             raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
         built = _extents(place.build, views=not os.environ.get("LAKE_ROOT", "").startswith("s3://"))
         results = tuple(_result(result, built) for result in outcome.result.results)
-        proof.record(place, before, results)
+        proof.record(place, before, results, manifest(root))
         verdicts.record(place, results)
     report = BuildReport(results, time.monotonic() - began, note)
     if must_pass and not report.is_ok:
@@ -83,8 +87,17 @@ def relations(root: Path | str | None = None) -> dict[str, Relation]:
 def table_rows(path: Path) -> dict[str, int]:
     """Rows of every table (views left out) in the DuckDB file at `path`, as `schema.name`, counted in one query."""
     with duck.connect(path, read_only=True) as connection:
-        names = connection.execute("select schema_name, table_name from duckdb_tables() order by all").fetchall()
-        counts = _counts(connection, names)
+        return counted(connection)
+
+
+def counted(connection: duckdb.DuckDBPyConnection, schemas: Sequence[str] = ()) -> dict[str, int]:
+    """Rows of every table in the connection's own database, or in some of its schemas, as `schema.name`."""
+    names = connection.execute(
+        "select schema_name, table_name from duckdb_tables() where database_name = current_database() "
+        "and (len($only) = 0 or list_contains($only, schema_name)) order by all",
+        {"only": list(schemas)},
+    ).fetchall()
+    counts = _counts(connection, names)
     return {f"{schema}.{name}": count for (schema, name), count in zip(names, counts, strict=True)}
 
 
@@ -116,12 +129,16 @@ def _command(select: Sequence[str], exclude: Sequence[str], full_refresh: bool, 
     return [*command, "--exclude", *exclude] if exclude else command
 
 
-def _listener(on_progress: Callable[[Progress], None] | None) -> Callable[[runner.Event], None]:
+def _listener(place: Layout, on_progress: Callable[[Progress], None] | None) -> Callable[[runner.Event], None]:
     def listen(event: runner.Event) -> None:
-        if on_progress is None or event.info.name not in ("NodeStart", "NodeFinished"):
+        if event.info.name not in ("NodeStart", "NodeFinished"):
             return
         node = event.data.node_info
         is_start = event.info.name == "NodeStart"
+        if is_start and node.materialized in proof.KEEPING:
+            proof.touch(place, node.unique_id)
+        if on_progress is None:
+            return
         status = "started" if is_start else event.data.run_result.status
         seconds = 0.0 if is_start else float(event.data.run_result.execution_time)
         on_progress(Progress(node.unique_id, node.node_name, node.resource_type, status, seconds))

@@ -14,7 +14,7 @@ class Layout:
     """The files below one warehouse root.
 
     build/      the private build: warehouse.duckdb, its lock and what is proven about it
-    published/  the versions, read-only; `pointer` is a symbolic link to the one in force
+    published/  the versions, read-only, and which was in force when; `pointer` is a symbolic link to the one in force
     target/     dbt's manifest, compiled SQL and results; logs/ dbt's log
     """
 
@@ -39,6 +39,21 @@ class Layout:
     def published(self) -> Path:
         """The folder of the published versions."""
         return self.root / "published"
+
+    @property
+    def releases(self) -> Path:
+        """Which version was put in force when, see `releases`."""
+        return self.root / "published" / "releases.json"
+
+    @property
+    def touched(self) -> Path:
+        """The incremental models that the build under way has begun, one a line."""
+        return self.root / "build" / "touched"
+
+    @property
+    def spill(self) -> Path:
+        """Where DuckDB puts what does not fit into memory while a version is exported; removed afterwards."""
+        return self.root / "build" / "spill"
 
     @property
     def pointer(self) -> Path:

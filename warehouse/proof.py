@@ -1,41 +1,142 @@
 """What is proven about the build file: the dbt nodes that passed since they last failed or were interrupted.
 
-A file is fit to be published when all nodes of the project have passed. So a run of a part of the models adds what it
-built and tested and vouches for nothing else; and a build that was killed proves nothing.
+A file is fit to be published when all nodes of the project have passed, each as the project has it now. So a run of a
+part of the models adds what it built and tested and vouches for nothing else; a model that was built without its tests
+takes their proof away; and a build that was killed proves nothing.
+
+It also keeps which incremental models are *doubtful*: what a test has refuted, or a kill has interrupted, must not be
+built upon. See `recover`.
 """
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+from warehouse.clone import sync, written
 from warehouse.layout import Layout
 from warehouse.report import NodeResult
 
 KINDS = ("model", "seed", "snapshot", "test")  # unit tests judge code, not this file
+KEEPING = ("incremental", "snapshot")  # materialized so, a table keeps rows of the builds before
+OF_TEST = ("severity", "where", "limit", "warn_if", "error_if", "fail_calc")
+ALL = "*"
+Nodes = Mapping[str, Any]
 
 
-def proven(place: Layout) -> frozenset[str]:
-    """The nodes that have passed; none while a build is under way or after one was killed."""
-    if not place.proven.exists():
-        return frozenset()
-    return frozenset(json.loads(place.proven.read_text()))
+@dataclass(frozen=True)
+class Proof:
+    """Nodes that passed, each with the signature it had then; and models not to be built upon (or ALL of them)."""
+
+    passed: Mapping[str, str]
+    doubtful: frozenset[str] = frozenset()
 
 
-def withdraw(place: Layout) -> frozenset[str]:
-    """Note that a build is under way; returns what was proven before it."""
-    before = proven(place)
-    _write(place, frozenset())
+def proof(place: Layout) -> Proof:
+    """What is proven; nothing while a build is under way or after one was killed."""
+    try:
+        told = json.loads(place.proven.read_text())
+    except (FileNotFoundError, ValueError):
+        return Proof({})
+    if not isinstance(told, dict):  # as it was written before signatures were kept
+        return Proof({})
+    return Proof(told["passed"], frozenset(told["doubtful"]))
+
+
+def missing(place: Layout, nodes: Nodes) -> set[str]:
+    """The nodes of the project (those of dbt's manifest) that have not passed as they are now."""
+    passed = proof(place).passed
+    wanted = {unique_id: node for unique_id, node in nodes.items() if _is_wanted(node)}
+    return {unique_id for unique_id, node in wanted.items() if passed.get(unique_id) != signature(node)}
+
+
+def withdraw(place: Layout) -> Proof:
+    """Note that a build is under way; returns what was proven before it, and what is doubtful since a kill."""
+    before = proof(place)
+    touched = place.touched.read_text().split() if place.touched.exists() else []
+    before = Proof(before.passed, before.doubtful | set(touched))
+    _write(place, Proof({}, before.doubtful))
     return before
 
 
-def record(place: Layout, before: frozenset[str], results: Iterable[NodeResult]) -> None:
+def trust(place: Layout) -> None:
+    """Note that nothing in the build file is doubtful any more."""
+    _write(place, Proof({}))
+    place.touched.unlink(missing_ok=True)
+
+
+def touch(place: Layout, unique_id: str) -> None:
+    """Note that a model which keeps rows is about to be built: if the build is killed, it is doubtful."""
+    with place.touched.open("a") as file:
+        file.write(f"{unique_id}\n")
+    sync(place.touched)
+
+
+def record(place: Layout, before: Proof, results: Iterable[NodeResult], manifest: Nodes) -> None:
     """Note what a finished build proved and refuted, beside what was proven `before`."""
     verdicts = {result.unique_id: result.is_ok for result in results}
-    passed = {unique_id for unique_id, is_ok in verdicts.items() if is_ok}
-    refuted = verdicts.keys() - passed
-    _write(place, (before - refuted) | passed)
+    nodes = manifest["nodes"]
+    untested = _tests_of(manifest, {unique_id for unique_id, is_ok in verdicts.items() if is_ok}) - verdicts.keys()
+    passed = {unique_id: mark for unique_id, mark in before.passed.items() if unique_id not in {*verdicts, *untested}}
+    passed |= {
+        unique_id: signature(nodes[unique_id]) for unique_id, is_ok in verdicts.items() if is_ok and unique_id in nodes
+    }
+    touched = place.touched.read_text().split() if place.touched.exists() else []
+    refuted = _with_parents(manifest, {unique_id for unique_id, is_ok in verdicts.items() if not is_ok})
+    _write(place, Proof(passed, frozenset(touched) & refuted))
+    place.touched.unlink(missing_ok=True)
 
 
-def _write(place: Layout, nodes: frozenset[str]) -> None:
-    temporary = place.proven.with_suffix(".tmp")
-    temporary.write_text(json.dumps(sorted(nodes), indent=1))
-    temporary.replace(place.proven)
+def doubt_all(place: Layout) -> None:
+    """Note that the build file as a whole is not to be built upon, nor to be published."""
+    if place.build.exists():
+        _write(place, Proof({}, frozenset({ALL})))
+
+
+def _is_wanted(node: Mapping[str, Any]) -> bool:
+    # dbt lists the tests of models that are switched off (another shop's) as switched off themselves
+    return node["resource_type"] in KINDS and (node.get("config") or {}).get("enabled", True)
+
+
+def signature(node: Mapping[str, Any]) -> str:
+    """A hash of what a node of the manifest does: another one, and what it has proven is no longer known."""
+    config = node.get("config") or {}
+    facts = [
+        (node.get("checksum") or {}).get("checksum"),
+        node.get("raw_code"),
+        node.get("test_metadata"),
+        config.get("materialized"),
+        *((config.get(name) for name in OF_TEST) if node["resource_type"] == "test" else ()),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _tests_of(manifest: Nodes, built: set[str]) -> set[str]:
+    """The tests that look at one of these nodes, also through views."""
+    nodes, seen, waiting, tests = manifest["nodes"], set[str](), list(built), set[str]()
+    while waiting:
+        for child in manifest.get("child_map", {}).get(waiting.pop(), ()):
+            kind = nodes.get(child, {}).get("resource_type")
+            is_view = (nodes.get(child, {}).get("config") or {}).get("materialized") in ("view", "ephemeral")
+            if kind == "test":
+                tests.add(child)
+            elif kind == "model" and is_view and child not in seen:
+                seen.add(child)
+                waiting.append(child)
+    return tests
+
+
+def _with_parents(manifest: Nodes, wanted: set[str]) -> set[str]:
+    """These nodes and all that they are made from."""
+    seen, waiting = set(wanted), list(wanted)
+    while waiting:
+        fresh = set(manifest.get("parent_map", {}).get(waiting.pop(), ())) - seen
+        seen |= fresh
+        waiting.extend(fresh)
+    return seen
+
+
+def _write(place: Layout, it: Proof) -> None:
+    place.proven.parent.mkdir(parents=True, exist_ok=True)
+    written(place.proven, json.dumps({"passed": dict(it.passed), "doubtful": sorted(it.doubtful)}, indent=1))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from warehouse.layout import Layout, layout
+from warehouse.layout import layout
 
 NAME = re.compile(r"^warehouse-(\d{8}T\d{6}Z)-(\d+)\.duckdb$")
 INSTANT = "%Y%m%dT%H%M%SZ"
@@ -41,10 +41,9 @@ def current(root: Path | str | None = None) -> Version | None:
     return None
 
 
-def next_path(place: Layout, now: datetime) -> Path:
-    """The file of the next version."""
-    number = max((version.number for version in versions(place.root)), default=0) + 1
-    return place.published / f"warehouse-{now.astimezone(UTC).strftime(INSTANT)}-{number}.duckdb"
+def file_name(number: int, published_at: datetime) -> str:
+    """The name of a version's file."""
+    return f"warehouse-{published_at.astimezone(UTC).strftime(INSTANT)}-{number}.duckdb"
 
 
 def _version(path: Path) -> Version | None:
