@@ -17,6 +17,7 @@ import click
 
 from lake.errors import PlatformError, SpecError
 from watershed.cli_lake import lake
+from watershed.cli_warehouse import warehouse
 from watershed.cli_report import report
 from watershed.cli_metric import metric
 from watershed.cli_sql import sql
@@ -130,44 +131,7 @@ def reconcile(shop: str, table: str | None, since: datetime.datetime | None, rep
         raise click.exceptions.Exit(1)
 
 
-@main.group(cls=Commands)
-def warehouse() -> None:
-    """See and choose the published versions of the warehouse."""
-
-
-@warehouse.command()
-@shop_option
-def versions(shop: str) -> None:
-    """List the published versions that are kept."""
-    from orchestration import site
-    from orchestration.terminal import plain
-    from warehouse import versions as published
-    from watershed.tables import ago, size
-
-    site.enter(shop)
-    current = published.current()
-    for version in published.versions():
-        mark = "*" if version == current else " "
-        plain(f"{mark} {version.number:>4}  {ago(version.published_at):<14} {size(version.bytes):>9}  {version.path}")
-    if current:
-        plain(f"Version {current.number} is in force.")
-    else:
-        plain("Nothing is published yet; run `make run`.")
-
-
-@warehouse.command()
-@shop_option
-def rollback(shop: str) -> None:
-    """Put the version before the present one back in force."""
-    from orchestration import site
-    from orchestration.terminal import plain
-    from warehouse import publish
-
-    site.enter(shop)
-    version = publish.rollback()
-    plain(f"Version {version.number} is in force again; the next run publishes a new one.")
-
-
+main.add_command(warehouse)
 main.add_command(lake)
 main.add_command(report)
 main.add_command(sql)
