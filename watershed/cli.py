@@ -18,8 +18,8 @@ import click
 from lake.errors import PlatformError, SpecError
 from watershed.cli_lake import lake
 from watershed.cli_warehouse import warehouse
-from watershed.cli_report import report
 from watershed.cli_metric import metric
+from watershed.cli_report import report
 from watershed.cli_sql import sql
 from watershed.commands import DAY, Commands, shop_option
 
