@@ -31,6 +31,8 @@ def after_run(console: Console, outcome: Outcome, shop: str) -> None:
     if outcome.is_ok:
         path = outcome.assets.get("warehouse/published", {}).get("path", "")
         console.print(f"Warehouse: {path}", soft_wrap=True)
+        if page := outcome.assets.get("warehouse/published", {}).get("report"):
+            console.print(f"Report: {page}", soft_wrap=True)
         next_steps = (
             f"`make sql{given}` to query it, `make ui{given}` to see the graph, `make status{given}` for freshness"
         )
