@@ -36,16 +36,18 @@ def run(
     select: Sequence[str] = (),
     exclude: Sequence[str] = (),
     *,
+    state: Path | None = None,
     full_refresh: bool = False,
     unit_tests: bool = True,
     must_pass: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     wait_s: float = 0.0,
-    root: Path | str | None = None,
+    root: Layout | Path | str | None = None,
 ) -> BuildReport:
     """Build the selected models (all by default), and test each before what depends on it.
 
-    `select` and `exclude` are dbt selectors. Afterwards no handle on the build file is open in this process.
+    `select` and `exclude` are dbt selectors; `state` is the folder of another build's manifest, for `state:modified+`.
+    Afterwards no handle on the build file is open in this process.
     Raises Busy if another build still runs after `wait_s` seconds, and, unless `must_pass` is off, BuildFailed if a
     model or test failed.
     """
@@ -57,7 +59,7 @@ def run(
         if before.doubtful:
             note = recover.take_back(place, before.doubtful, manifest(root)["nodes"]) or note
         proof.trust(place)
-        command = _command(select, exclude, full_refresh, unit_tests)
+        command = _command(select, exclude, full_refresh, unit_tests, state)
         outcome = runner.invoke(place, command, _listener(place, on_progress))
         if outcome.result is None:
             raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
@@ -71,7 +73,7 @@ def run(
     return report
 
 
-def parse(root: Path | str | None = None) -> Path:
+def parse(root: Layout | Path | str | None = None) -> Path:
     """The path of dbt's manifest.json, parsed anew only if the project, the lake's root or dbt has changed."""
     return runner.parse(layout(root))
 
@@ -120,11 +122,14 @@ def docs(root: Path | str | None = None) -> Path:
     return place.target / "static_index.html"
 
 
-def _command(select: Sequence[str], exclude: Sequence[str], full_refresh: bool, unit_tests: bool) -> list[str]:
+def _command(
+    select: Sequence[str], exclude: Sequence[str], full_refresh: bool, unit_tests: bool, state: Path | None
+) -> list[str]:
     # the manifest lies there already; writing it again after each build would cost half a second
     command = ["build", "--no-write-json", "--exclude-resource-type", "exposure"]
     command += [] if unit_tests else ["--exclude-resource-type", "unit_test"]
     command += ["--full-refresh"] if full_refresh else []
+    command += ["--state", str(state)] if state else []
     command += ["--select", *select] if select else []
     return [*command, "--exclude", *exclude] if exclude else command
 
@@ -218,7 +223,7 @@ def _counts(connection: duckdb.DuckDBPyConnection, names: list[tuple[str, str]])
     return list(row or ())
 
 
-def manifest(root: Path | str | None = None) -> dict[str, Any]:
+def manifest(root: Layout | Path | str | None = None) -> dict[str, Any]:
     """The manifest of dbt as a dictionary."""
     loaded: dict[str, Any] = json.loads(parse(root).read_text())
     return loaded

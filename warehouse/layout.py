@@ -19,6 +19,7 @@ class Layout:
     """
 
     root: Path
+    project: Path = PROJECT
 
     @property
     def build(self) -> Path:
@@ -71,11 +72,13 @@ class Layout:
         return self.root / "logs"
 
 
-def layout(root: Path | str | None = None) -> Layout:
-    """The layout below `root`, by default below the folder that WAREHOUSE_ROOT names.
+def layout(root: Layout | Path | str | None = None) -> Layout:
+    """The layout below `root`, itself if it is one, by default below the folder that WAREHOUSE_ROOT names.
 
     Raises SpecError if neither is given.
     """
+    if isinstance(root, Layout):
+        return root
     named = root or os.environ.get("WAREHOUSE_ROOT")
     if not named:
         raise SpecError("WAREHOUSE_ROOT", "is not set", "set it to the folder that holds the warehouse")

@@ -12,7 +12,7 @@ from typing import Any
 from lake import duck, s3
 from lake.errors import BuildFailed, SpecError
 from warehouse import calendar
-from warehouse.layout import PROJECT, Layout
+from warehouse.layout import Layout
 
 Event = Any  # dbt's EventMsg, a protobuf message built at run time
 SHOP_VARIABLES = ("SHOP_SOURCE", "SHOP_ID_TYPE", "HOLIDAY_COUNTRY")  # what the models are told of the shop in use
@@ -62,8 +62,8 @@ def project_key(place: Layout) -> str:
         *(importlib.metadata.version(name) for name in ("dbt-core", "dbt-duckdb")),
     )
     digest.update("\0".join(facts).encode())
-    for path in sorted(path for path in PROJECT.rglob("*") if path.suffix in PROJECT_FILES):
-        relative = path.relative_to(PROJECT)
+    for path in sorted(path for path in place.project.rglob("*") if path.suffix in PROJECT_FILES):
+        relative = path.relative_to(place.project)
         if relative.parts[0] not in ("target", "logs"):
             digest.update(f"\0{relative}\0".encode() + path.read_bytes())
     return digest.hexdigest()
@@ -90,7 +90,7 @@ def _manifest(place: Layout) -> Any:
         result = _dbt(place, ["parse"], None, None)
         close_handles()
         if not result.success:
-            raise BuildFailed("dbt project", one_line(result.exception), f"mend the file it names in {PROJECT}")
+            raise BuildFailed("dbt project", one_line(result.exception), f"mend the file it names in {place.project}")
         _manifests.clear()
         _manifests[key] = result.result
         (place.target / "manifest.key").write_text(key)
@@ -100,7 +100,7 @@ def _manifest(place: Layout) -> Any:
 def _dbt(place: Layout, command: list[str], manifest: Any, on_event: Callable[[Event], None] | None) -> Any:
     from dbt.cli.main import dbtRunner  # costs a second: only where dbt is really run
 
-    folders = {"--project-dir": PROJECT, "--profiles-dir": PROJECT, "--target-path": place.target}
+    folders = {"--project-dir": place.project, "--profiles-dir": place.project, "--target-path": place.target}
     settings = ["--log-path", str(place.logs), "--log-level", "none", "--no-use-colors-file", "--no-version-check"]
     arguments = [*settings, *command, *(text for pair in folders.items() for text in map(str, pair))]
     return dbtRunner(manifest=manifest, callbacks=[on_event] if on_event else []).invoke(arguments)

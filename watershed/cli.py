@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import click
 
 from lake.errors import PlatformError, SpecError
+from watershed.cli_diff import diff
 from watershed.cli_lake import lake
-from watershed.cli_warehouse import warehouse
 from watershed.cli_metric import metric
 from watershed.cli_report import report
 from watershed.cli_sql import sql
+from watershed.cli_warehouse import warehouse
 from watershed.commands import DAY, Commands, shop_option
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def reconcile(shop: str, table: str | None, since: datetime.datetime | None, rep
         raise click.exceptions.Exit(1)
 
 
+main.add_command(diff)
 main.add_command(warehouse)
 main.add_command(lake)
 main.add_command(report)
