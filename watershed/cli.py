@@ -177,7 +177,7 @@ def check_source(shop: str, name: str | None) -> None:
     from orchestration import site
     from watershed import source as sources
 
-    site.enter(shop)
+    site.enter(sources.shop_of(name) or shop)
     failing = False
     for declared in sources.declared(name):
         try:

@@ -94,15 +94,24 @@ def lines_of_check(found: Comparison) -> list[str]:
 
 
 def declared(name: str | None) -> tuple[Source, ...]:
-    """The source called `name`, or all. Raises SpecError if none is called so."""
+    """The source called `name`, or all that are in use. Raises SpecError if none is called so."""
     from ingestion import spec
 
-    known = spec.sources()
+    known = spec.declared() if name else spec.sources()
     chosen = tuple(source for source in known if name in (None, source.name))
     if not chosen:
         names = ", ".join(source.name for source in known) or "none"
         raise SpecError(name or "ingestion/sources", "no such source is declared", f"declared are: {names}")
     return chosen
+
+
+def shop_of(name: str | None) -> str | None:
+    """The shop that the source `name` is by itself; None if it is none, or belongs to whichever shop is at hand."""
+    from orchestration.site import EXAMPLE_SOURCE
+
+    if name in (None, EXAMPLE_SOURCE):
+        return None
+    return next((source.name for source in declared(name) if source.shop), None)
 
 
 def _verdict(found: Comparison) -> str:
@@ -148,12 +157,16 @@ def add(what: str) -> list[str]:
     `what` is a file, which is copied to the other source files, or the name of a source that is there. Nothing that
     exists is overwritten. Raises SpecError if the file is not valid or another one of its name is there.
     """
-    from watershed import generate, stage
+    from orchestration.site import EXAMPLE_SOURCE
+    from watershed import conform, generate, stage
 
     source, copied = _placed(what)
     columns, said = _columns(source)
-    folder = generate.PROJECT / "dbt_project" / "models" / "staging" / source.name
-    wanted = stage.missing(folder, source, columns)
+    models = generate.PROJECT / "dbt_project"
+    wanted = stage.missing(models / "models" / "staging" / source.name, source, columns)
+    is_shop = source.shop is not None and source.name != EXAMPLE_SOURCE
+    if is_shop:
+        wanted |= conform.missing(models, source)
     written = [*copied, *generate.write()]
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +177,10 @@ def add(what: str) -> list[str]:
     if bare:
         lines.append(f"{bare} columns have no description: say in {source.name}.yml and the models what they mean.")
     done = f"Source {source.name} is part of the project" if shown else f"Source {source.name} was complete already"
-    return [*lines, f"{done}; next: `watershed source check {source.name}`, then `make run`."]
+    run = "`make run`"
+    if is_shop:
+        run = f"fill in dbt_project/models/intermediate/{source.name}, and `make run SHOP={source.name}`"
+    return [*lines, f"{done}; next: `watershed source check {source.name}`, then {run}."]
 
 
 def _placed(what: str) -> tuple[Source, list[Path]]:
@@ -195,7 +211,7 @@ def _columns(source: Source) -> tuple[dict[str, list[str]], list[str]]:
     if not os.environ.get(source.connection):
         from orchestration import site
 
-        site.enter()
+        site.enter(shop_of(source.name))
     try:
         with closing(connector(source)) as session:
             return {table.name: list(session.shape(table).schema.names) for table in source.tables}, []

@@ -21,6 +21,7 @@ from lake.errors import SpecError
 
 WIDTH, LONGEST_NAME = 120, 70
 LOADED = "When the platform loaded this state of the row (UTC)."
+OF_FILES = {"_file": "The file that the row stands in.", "_row": "Number of the row in its file, from 1."}
 OBSERVED = "What was observed: i inserted, u updated, d deleted."
 PLAIN = re.compile(r"[A-Za-z(][^#:\"'{}\[\]\\]*[^#:\s\"'{}\[\]\\]")
 
@@ -59,8 +60,8 @@ def missing(folder: Path, source: Source, columns: Mapping[str, Sequence[str]]) 
 
 
 def undescribed(table: Table, columns: Sequence[str]) -> list[str]:
-    """The columns of a table of which the source file does not say what they mean."""
-    return [name for name in columns if name not in table.columns or not table.columns[name].description]
+    """The columns of a table of which it is not said what they mean."""
+    return [name for name in columns if not _meaning(table, name)]
 
 
 def _described(words: Path) -> set[str]:
@@ -104,6 +105,8 @@ def _free(name: str, taken: set[str]) -> str:
 def _meaning(table: Table, column: str) -> str:
     declared = table.columns.get(column)
     text = declared.description if declared else ""
+    if not text and table.files:
+        text = OF_FILES.get(column, "")
     if column in table.mask and "sha" not in text.lower() and "mask" not in text.lower():
         return f"{text} Salted SHA-256 of {column}, in hex; equal values have equal hashes.".strip()
     return text

@@ -256,6 +256,21 @@ def test_a_place_without_the_files_is_told_before_anything_is_read(site, tmp_pat
     assert_clear_refusal(nowhere, "DATA", "there is no folder", "name the folder with the files of marketplace")
 
 
+def test_a_file_that_is_missing_and_one_that_is_cut_short_are_told_by_the_check(site, drop, tmp_path):
+    for path in drop.glob("*.csv.gz"):
+        if "sellers" not in path.name:
+            content = path.read_bytes()
+            (tmp_path / path.name).write_bytes(content[: len(content) // 2] if "products" in path.name else content)
+            settled(tmp_path / path.name)
+    said = site.watershed(
+        "source", "check", "marketplace", WATERSHED_HOME=str(tmp_path), MARKETPLACE_FILES=str(tmp_path)
+    )
+    assert said.code == 1
+    assert "no file matches olist_sellers_dataset.csv.gz yet; drop one, or correct" in said.out
+    assert "is cut short or damaged; drop it again, whole" in said.out
+    assert "2 of 9 tables will fail to load (products, sellers)" in said.out
+
+
 def change(path: Path, order: str) -> None:
     """Let the marketplace write its orders anew, with one of them delivered in October."""
     lines = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
@@ -314,8 +329,9 @@ def files(data: Path) -> duckdb.DuckDBPyConnection:
         select order_id, customer_id, order_purchase_timestamp::timestamp as ordered,
             order_approved_at::timestamp as approved, order_delivered_carrier_date::timestamp as shipped,
             order_delivered_customer_date::timestamp as delivered, order_estimated_delivery_date::date as promised,
-            map {{'created': 'placed', 'approved': 'paid', 'invoiced': 'paid', 'processing': 'paid', 'shipped': 'shipped',
-              'delivered': 'delivered', 'unavailable': 'cancelled', 'canceled': 'cancelled'}}[order_status] as state
+            map {{'created': 'placed', 'approved': 'paid', 'invoiced': 'paid', 'processing': 'paid',
+                'shipped': 'shipped', 'delivered': 'delivered', 'unavailable': 'cancelled', 'canceled': 'cancelled'
+            }}[order_status] as state
         from {read("olist_orders_dataset")};
         create table items as
         select order_id, product_id, seller_id, price::decimal(12, 2) as price, freight_value::decimal(12, 2) as freight
