@@ -11,10 +11,10 @@ from lake import layout as lake_layout
 from lake.errors import AccessDenied, Busy, PermanentError, PlatformError, SpecError
 from lake.layout import Lake
 from warehouse import limits as limited
-from warehouse import metrics_store
+from warehouse import metrics_store, releases
 from warehouse.layout import layout
 from warehouse.limits import Limits, limits
-from warehouse.versions import Version, current, versions
+from warehouse.versions import Version, current
 
 
 def connect(
@@ -53,11 +53,11 @@ def open_at(
     instant: datetime.datetime, bounds: Limits | None = None, root: Path | str | None = None
 ) -> tuple[duckdb.DuckDBPyConnection, Version | None]:
     """The published version that was in force at `instant` (UTC); an empty connection if none of then is kept."""
-    by_then = [version for version in versions(root) if version.published_at <= instant]
-    if not by_then:
+    then = releases.in_force_at(layout(root), instant)
+    if then is None:
         return empty(bounds), None
-    connection, opened = open_version(by_then[-1], bounds)
-    if opened == by_then[-1]:
+    connection, opened = open_version(then, bounds)
+    if opened == then:
         return connection, opened
     connection.close()  # deleted meanwhile, and a newer one opened in its place
     return empty(bounds), None
