@@ -35,10 +35,11 @@ def publish(shop: str) -> None:
     """Publish what the last build has made, if all its tests have passed; finish what a kill has left half done."""
     from orchestration import site
     from warehouse import publish as publishing
+    from watershed import cli_report
 
     site.enter(shop)
     version = publishing.publish(wait_s=5.0)
-    click.echo(f"Version {version.number} is published: {version.path}")
+    click.echo(cli_report.after(f"Version {version.number} is published: {version.path}"))
 
 
 @warehouse.command()
@@ -50,7 +51,9 @@ def rollback(shop: str, to: int | None) -> None:
     """Put an earlier version back in force, for analysts and in the lake; the build starts from it, too."""
     from orchestration import site
     from warehouse import publish as publishing
+    from watershed import cli_report
 
     site.enter(shop)
     version = publishing.rollback(to, wait_s=5.0)
-    click.echo(f"Version {version.number} is in force again; the next run builds upon it and publishes a new one.")
+    said = f"Version {version.number} is in force again; the next run builds upon it and publishes a new one."
+    click.echo(cli_report.after(said))

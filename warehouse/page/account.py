@@ -10,7 +10,7 @@ import duckdb
 
 from lake import layout as lake_layout
 from lake.errors import PlatformError
-from warehouse import build, diff, verdicts
+from warehouse import build, diff, releases, verdicts
 from warehouse.diff import MartDiff
 from warehouse.layout import Layout
 from warehouse.page import lake_state
@@ -31,8 +31,7 @@ def account(place: Layout, version: Version, *, shop: str, now: datetime.datetim
     checks = _checks(place, manifest["nodes"].values(), notes)
     sources = [node for node in manifest["sources"].values() if node.get("config", {}).get("enabled", True)]
     fresh, held = _lake(sources, now, notes)
-    older = [one for one in versions(place.root) if one.number < version.number]
-    before = older[-1] if older else None
+    before = _before(place, version)
     return Record(
         version=version.number,
         shop=shop,
@@ -44,6 +43,16 @@ def account(place: Layout, version: Version, *, shop: str, now: datetime.datetim
         changes=_changes(before.path if before else None, version.path, notes),
         notes=notes,
     )
+
+
+def _before(place: Layout, version: Version) -> Version | None:
+    """The version that was in force when `version` was published, if it is kept; else the last one older than it."""
+    kept = {one.number: one for one in versions(place.root) if one.number != version.number}
+    noted = releases.releases(place)
+    published = [at for at, one in enumerate(noted) if one.number == version.number and one.undone is None]
+    if published and published[-1] and (number := noted[published[-1] - 1].number) in kept:
+        return kept[number]
+    return max((one for one in kept.values() if one.number < version.number), default=None)
 
 
 def _lake(
