@@ -14,7 +14,9 @@
 
 {% macro default__utc_instant(wall_clock, time_zone) -%} ({{ wall_clock }} at time zone {{ time_zone }}) {%- endmacro %}
 
-{% macro spark__utc_instant(wall_clock, time_zone) -%} to_utc_timestamp({{ wall_clock }}, {{ time_zone }}) {%- endmacro %}
+{% macro spark__utc_instant(wall_clock, time_zone) -%}
+    to_utc_timestamp({{ wall_clock }}, {{ time_zone }})
+{%- endmacro %}
 
 {#
   The UTC day of an instant: the unit in which facts are rebuilt, and the partition of the lake's tables.

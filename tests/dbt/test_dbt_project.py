@@ -15,11 +15,14 @@ MAY_READ |= {"marts": {"staging", "intermediate", "marts"}, "metrics": {"interme
 SHARED_KEYS = {"metric_sales_hourly", "metric_sensor_readings"}
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+@pytest.fixture(scope="module", params=[("shop", "bigint"), ("marketplace", "varchar")], ids=lambda shop: shop[0])
+def manifest(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The project as it is for one shop; the rules hold for each."""
     root = tmp_path_factory.mktemp("dbt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAKE_ROOT", str(root / "lake"))
+        patch.setenv("SHOP_SOURCE", request.param[0])
+        patch.setenv("SHOP_ID_TYPE", request.param[1])
         yield json.loads(build.parse(root).read_text())
 
 
@@ -34,6 +37,14 @@ def layer(node: dict[str, Any]) -> str:
 
 def generic_tests(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for node in manifest["nodes"].values() if node.get("test_metadata")]
+
+
+def test_the_project_is_that_of_one_shop(request, manifest, models):
+    shop, id_type = request.node.callspec.params["manifest"]
+    assert {source["source_name"] for source in manifest["sources"].values()} == {shop}
+    assert models["fct_sales"]["columns"]["order_id"]["data_type"] == id_type
+    tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]
+    assert [node["name"] for node in tests if not node["depends_on"]["nodes"]] == []
 
 
 def test_every_layer_has_its_schema(models):
