@@ -85,13 +85,14 @@ def marts(root: Path | str | None = None) -> tuple[Mart, ...]:
 
 
 def of_manifest(manifest: Mapping[str, Any]) -> tuple[Mart, ...]:
-    """The marts that dbt's manifest declares; raises as `marts`."""
+    """The marts that dbt's manifest declares, but for those held against a shop not in use; raises as `marts`."""
+    in_use = {source["source_name"] for source in manifest.get("sources", {}).values()}
     found = []
     for node in manifest["nodes"].values():
         declared = (node.get("config") or {}).get("meta", {}).get("reconcile")
         if node["resource_type"] == "model" and declared is not None:
             found.append(_mart(node, declared))
-    return tuple(sorted(found, key=lambda mart: mart.name))
+    return tuple(sorted((mart for mart in found if not in_use or mart.source in in_use), key=lambda mart: mart.name))
 
 
 def compare(

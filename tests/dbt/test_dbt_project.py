@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from warehouse import build
+from warehouse import build, reconcile
 from warehouse.layout import PROJECT
 
 SCHEMAS = {"staging": "staging", "intermediate": "intermediate", "marts": "marts", "metrics": "metrics"}
@@ -45,6 +45,14 @@ def test_the_project_is_that_of_one_shop(request, manifest, models):
     assert models["fct_sales"]["columns"]["order_id"]["data_type"] == id_type
     tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]
     assert [node["name"] for node in tests if not node["depends_on"]["nodes"]] == []
+
+
+def test_marts_are_reconciled_with_tables_of_the_shop_in_use(request, manifest):
+    held = reconcile.of_manifest(manifest)
+    assert {mart.source for mart in held} == {request.node.callspec.params["manifest"][0]}
+    assert {f"{mart.source}.{mart.table}" for mart in held} <= {
+        f"{source['source_name']}.{source['name']}" for source in manifest["sources"].values()
+    }
 
 
 def test_every_layer_has_its_schema(models):
