@@ -116,10 +116,11 @@ def _csv(relation: duckdb.DuckDBPyRelation, target: Target) -> None:
     told = [f"to_json({quoted(name)})" if kind.id in NESTED else quoted(name) for name, kind in kinds]
     if any(word.startswith("to_json") for word in told):
         relation = relation.project(", ".join(told))
-    writer = csv.writer(target.text, lineterminator="\n")
-    writer.writerow(names)
-    while rows := relation.fetchmany(BATCH):
+    writer, rows = csv.writer(target.text, lineterminator="\n"), relation.fetchmany(BATCH)
+    writer.writerow(names)  # not before the first rows: a statement that fails writes nothing
+    while rows:
         writer.writerows(rows)
+        rows = relation.fetchmany(BATCH)
 
 
 def _json(relation: duckdb.DuckDBPyRelation, target: Target) -> None:

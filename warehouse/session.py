@@ -9,8 +9,6 @@ import datetime
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,7 +18,7 @@ import duckdb
 from lake.access import broken_file
 from lake.errors import PermanentError, PlatformError
 from lake.layout import Lake
-from warehouse import access, catalogue, guard, metrics_store, output
+from warehouse import access, catalogue, guard, metrics_store, output, stopping
 from warehouse.limits import Limits, limits
 from warehouse.output import Format, Target
 from warehouse.versions import Version
@@ -168,7 +166,7 @@ class Session:
             raise self._told(statement.query, error) from None
 
     def _carry_out(self, statement: duckdb.Statement) -> None:
-        with self._timed():
+        with stopping.stoppable(self.connection, self.bounds.timeout_s):
             try:
                 if guard.is_question(statement):
                     self.show(self._relation(statement))
@@ -182,22 +180,6 @@ class Session:
             return self.connection.query(statement.query)
         # DuckDB makes two statements of a PIVOT, and cuts the text at wrong places: only the parsed ones can be asked.
         return self.connection.from_arrow(self.connection.execute(statement).to_arrow_table())
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Stop what takes longer than the session's limit."""
-        if self.bounds.timeout_s is None:
-            yield
-            return
-        clock = threading.Timer(self.bounds.timeout_s, self.connection.interrupt)
-        clock.start()
-        try:
-            yield
-        except duckdb.InterruptException:
-            what = f"the statement took longer than {self.bounds.timeout_s:g} s and was stopped"
-            raise PermanentError(guard.WHERE, what, "narrow it, or give it more with --timeout") from None
-        finally:
-            clock.cancel()
 
     def show(self, relation: duckdb.DuckDBPyRelation) -> None:
         """Write one answer where answers go."""
