@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["fix_servers"]
+pytest_plugins = ["fix_servers", "fix_browser"]
 
 
 @pytest.fixture(autouse=True)

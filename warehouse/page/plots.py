@@ -37,7 +37,8 @@ CONFIG: dict[str, Any] = {
     },
 }
 TEXT: dict[str, Any] = {"dy": -5, "color": INK, "fontSize": 13, "aria": False}
-PADDING = 4
+PADDING = 4  # of both sides
+FIT = {"type": "fit-x", "contains": "padding"}  # a plot is as wide as its column, axes and all
 DROPPED = ("aria-label", "aria-roledescription", "aria-hidden", "role", "pointer-events", "stroke-miterlimit")
 NUMBER = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
 
@@ -84,7 +85,7 @@ def _revenue(trade: Trade, unfinished: Month | None, width: int) -> Any:
         ),
     )
     axis = None if labelled else altair.Axis(format="~s", tickCount=4, domain=False)
-    base = altair.Chart(altair.InlineData(values), width=width - PADDING, height=240).encode(
+    base = altair.Chart(altair.InlineData(values), width=width, height=240).encode(
         x=x, y=altair.Y("revenue:Q", axis=axis)
     )
     bars = base.mark_bar(color=SERIES, cornerRadiusEnd=2).encode(
@@ -123,7 +124,7 @@ def _products(trade: Trade, width: int) -> Any:
         }
         for product in trade.products
     ]
-    base = altair.Chart(altair.InlineData(values), width=width - PADDING, height=altair.Step(42)).encode(
+    base = altair.Chart(altair.InlineData(values), width=width, height=altair.Step(42)).encode(
         y=altair.Y("place:O", axis=None, scale=altair.Scale(paddingInner=0, paddingOuter=0))
     )
     bars = base.mark_bar(color=SERIES, height=8, yOffset=9, cornerRadiusEnd=2).encode(
@@ -158,8 +159,7 @@ def _cohorts(found: Sequence[Cohort], width: int) -> Any:
     ]
     highest = max(max(cohort.active[1:], default=0) / cohort.size for cohort in found) or 1.0
     names = altair.Axis(domain=False, labelFontSize=12 if is_wide else 10, minExtent=72 if is_wide else 48)
-    room = width - PADDING - (72 if is_wide else 48)
-    base = altair.Chart(altair.InlineData(values), width=room, height=altair.Step(30)).encode(
+    base = altair.Chart(altair.InlineData(values), width=width, height=altair.Step(30)).encode(
         x=altair.X("since:O", axis=altair.Axis(domain=False, labelAngle=0, orient="top")),
         y=altair.Y("cohort:O", sort=None, axis=names),
     )
@@ -185,10 +185,10 @@ def _drawn(draw: Callable[[int], Any], label: str) -> str:
 
 def _svg(chart: Any, label: str, name: str) -> str:
     """The chart as an SVG element for the page: scales with its column, numbers as titles, nothing else than shapes."""
-    drawn = vl_convert.vegalite_to_svg({**chart.to_dict(), "config": CONFIG})
+    drawn = vl_convert.vegalite_to_svg({**chart.to_dict(), "config": CONFIG, "autosize": FIT})
     root = ElementTree.fromstring(drawn)  # noqa: S314 - our own drawing
     for element in list(root.iter()):
-        title = element.get("aria-label") if element.get("role") == "graphics-symbol" else None
+        title = element.get("aria-label") if element.tag == f"{{{SVG}}}path" else None
         for attribute in DROPPED:
             element.attrib.pop(attribute, None)
         for attribute in ("d", "transform", "x", "y", "x2", "y2", "width", "height"):
