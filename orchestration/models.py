@@ -1,6 +1,7 @@
 """dbt models as assets, their tests as asset checks, and the publication of what passed; dbt runs in this process."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -95,6 +96,7 @@ def assets() -> list[dg.AssetsDefinition]:
                 "version": version.number,
                 "bytes": version.bytes,
                 "duration_s": round(time.monotonic() - started, 3),
+                "curated": f"{os.environ['LAKE_ROOT']}/curated/marts",
                 **page.written(context),
                 "dagster/row_count": sum(rows.values()),
                 "tables": dg.MetadataValue.table(
