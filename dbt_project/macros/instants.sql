@@ -51,3 +51,16 @@
 {% macro beginning_of_time() -%} cast('1900-01-01 00:00:00+00' as timestamptz) {%- endmacro %}
 
 {% macro end_of_time() -%} cast('9999-12-31 00:00:00+00' as timestamptz) {%- endmacro %}
+
+{# Hours from one instant to a later one, to the hundredth; negative if it is earlier. #}
+{% macro hours_between(earlier, later) -%}
+    {{ return(adapter.dispatch("hours_between", "watershed")(earlier, later)) }}
+{%- endmacro %}
+
+{% macro duckdb__hours_between(earlier, later) -%}
+    cast((epoch_us({{ later }}) - epoch_us({{ earlier }})) / 3600000000.0 as decimal(12, 2))
+{%- endmacro %}
+
+{% macro spark__hours_between(earlier, later) -%}
+    cast((unix_micros({{ later }}) - unix_micros({{ earlier }})) / 3600000000.0 as decimal(12, 2))
+{%- endmacro %}

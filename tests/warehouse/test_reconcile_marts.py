@@ -115,6 +115,7 @@ def test_every_declared_column_is_in_its_mart_and_its_table(built):
         "dim_customer",
         "dim_product",
         "dim_store",
+        "fct_orders",
         "fct_sales",
         "metric_sensor_readings",
     ]
