@@ -144,9 +144,10 @@ class Site:
         return int((self.place / "warehouse" / "warehouse.duckdb").resolve().stem.rsplit("-", 1)[1])
 
     def delta_versions(self) -> dict[str, int]:
-        """The version of every Delta table of a lake in a folder."""
-        logs = Path(self.lake_root).rglob("_delta_log")
-        return {str(log.parent.relative_to(self.lake_root)): DeltaTable(log.parent).version() for log in logs}
+        """The version of every Delta table of a lake in a folder, but for the list of published versions."""
+        tables = (log.parent for log in Path(self.lake_root).rglob("_delta_log"))
+        found = {str(table.relative_to(self.lake_root)): DeltaTable(table).version() for table in tables}
+        return {name: version for name, version in found.items() if name != "curated/warehouse/versions"}
 
 
 TABLES = ("customers", "products", "stores", "orders", "order_items", "devices", "sensor_readings")
