@@ -100,6 +100,11 @@ bench-digest: $(READY) ## what comparing source and lake costs, in the lake and 
 	@$(BIN)/watershed up all
 	@$(BIN)/python -m benchmarks.digest --sf $(or $(SF),0.3) --rounds $(or $(ROUNDS),5)
 
+.PHONY: bench-warehouse
+bench-warehouse: $(READY) ## star schema, TPC-H, publishing, first row beside plain DuckDB (SF, ROUNDS, GB, SCRATCH, ONLY)
+	@$(BIN)/python -m benchmarks.warehouse --sf $(or $(SF),1) --rounds $(or $(ROUNDS),3) --gb $(or $(GB),5) \
+	  $(if $(SCRATCH),--scratch "$(SCRATCH)") --only "$(ONLY)"
+
 .PHONY: lock
 lock: $(READY) ## resolve the dependencies anew into requirements.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
