@@ -44,11 +44,11 @@ MONTHLY = """
                 currency_code,
                 month,
                 coalesce(sum(net_amount) filter (not is_cancelled and not is_returned), 0) as revenue_amount,
-                count(*) filter (not is_cancelled and not is_returned) as kept_count,
-                count(*) filter (not is_cancelled) as order_count,
+                count(*) filter (not is_cancelled and not is_returned) as order_count,
+                count(*) as placed_count,
                 count(*) filter (is_returned) as returned_count,
                 count(*) filter (is_cancelled) as cancelled_count,
-                count(distinct customer_id) filter (not is_cancelled) as customer_count
+                count(distinct customer_id) filter (not is_cancelled and not is_returned) as customer_count
             from page_orders
             group by all
         ),
@@ -104,7 +104,9 @@ TOP = """
 RETENTION = """
     with
         active as (
-            select distinct customer_id, month from page_orders where not is_cancelled and customer_id is not null
+            select distinct customer_id, month
+            from page_orders
+            where not is_cancelled and not is_returned and customer_id is not null
         ),
         begun as (select customer_id, min(month) as cohort from active group by all),
         sizes as (select cohort, count(*) as size from begun where cohort >= $since group by all),
@@ -127,12 +129,15 @@ RETENTION = """
 
 @dataclass(frozen=True)
 class Month:
-    """One month of one currency; cancelled orders count in `cancelled` only, returned ones not in `revenue`."""
+    """One month of one currency, by the words of the metrics of the same names (`dbt_project/models/marts`).
+
+    `orders` and `customers` are those of revenue; `placed` are all orders, cancelled and returned ones too.
+    """
 
     start: datetime.date
     revenue: Decimal
-    kept: int
     orders: int
+    placed: int
     returned: int
     cancelled: int
     customers: int
@@ -140,12 +145,12 @@ class Month:
     @property
     def basket(self) -> Decimal | None:
         """Revenue of an average order."""
-        return self.revenue / self.kept if self.kept else None
+        return self.revenue / self.orders if self.orders else None
 
     @property
     def returned_share(self) -> float | None:
-        """The part of the orders that came back."""
-        return self.returned / self.orders if self.orders else None
+        """The part of the placed orders that came back."""
+        return self.returned / self.placed if self.placed else None
 
 
 @dataclass(frozen=True)
@@ -172,8 +177,8 @@ class Trade:
 
     @property
     def orders(self) -> int:
-        """Orders of the months shown."""
-        return sum(month.orders for month in self.months)
+        """Placed orders of the months shown."""
+        return sum(month.placed for month in self.months)
 
     def month(self, start: datetime.date) -> Month | None:
         """The month that begins on `start`, if it is shown."""

@@ -60,7 +60,11 @@ def _figures(trade: Trade, month: Month, first_day: datetime.date) -> tuple[Figu
         Figure("Revenue", money(month.revenue, trade.currency), revenue),
         Figure("Orders", f"{month.orders:,}", orders),
         Figure("Average basket", DASH if month.basket is None else money(month.basket, trade.currency, 2), baskets),
-        Figure("Orders returned", DASH if month.returned_share is None else f"{month.returned_share:.1%}", returned),
+        Figure(
+            "Returned of placed orders",
+            DASH if month.returned_share is None else f"{month.returned_share:.1%}",
+            returned,
+        ),
     )
 
 
