@@ -1,18 +1,16 @@
 """The rules of the dbt project, read from its manifest."""
 
+import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import project_rules as rules
 import pytest
+from project_rules import RULES, Manifest
 
 from warehouse import build, reconcile
 from warehouse.layout import PROJECT
-
-SCHEMAS = {"staging": "staging", "intermediate": "intermediate", "marts": "marts", "metrics": "metrics"}
-MAY_READ = {"staging": {"source"}, "intermediate": {"staging", "intermediate"}}
-MAY_READ |= {"marts": {"staging", "intermediate", "marts"}, "metrics": {"intermediate", "marts"}}
-SHARED_KEYS = {"metric_sales_hourly", "metric_sensor_readings"}
 
 
 @pytest.fixture(scope="module", params=[("shop", "bigint"), ("marketplace", "varchar")], ids=lambda shop: shop[0])
@@ -31,14 +29,6 @@ def models(manifest) -> dict[str, dict[str, Any]]:
     return {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
 
 
-def layer(node: dict[str, Any]) -> str:
-    return "seed" if node["resource_type"] == "seed" else node["fqn"][1]
-
-
-def generic_tests(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    return [node for node in manifest["nodes"].values() if node.get("test_metadata")]
-
-
 def test_the_project_is_that_of_one_shop(request, manifest, models):
     shop, id_type = request.node.callspec.params["manifest"]
     assert {source["source_name"] for source in manifest["sources"].values()} == {shop}
@@ -55,77 +45,112 @@ def test_marts_are_reconciled_with_tables_of_the_shop_in_use(request, manifest):
     }
 
 
-def test_every_layer_has_its_schema(models):
-    assert {layer(node): node["schema"] for node in models.values()} == SCHEMAS
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_project_keeps_the_rule(manifest, rule):
+    assert list(rule(manifest)) == []
 
 
-def test_a_layer_reads_only_what_it_may(manifest, models):
-    for node in models.values():
-        parents = node["depends_on"]["nodes"]
-        read = {"source" if name in manifest["sources"] else layer(manifest["nodes"][name]) for name in parents}
-        assert read <= MAY_READ[layer(node)], node["name"]
+def model(manifest: Manifest, name: str) -> dict[str, Any]:
+    return manifest["nodes"][f"model.watershed.{name}"]
 
 
-def test_names_tell_the_layer_and_the_source_table(manifest, models):
-    prefixes = {"staging": ("stg_",), "intermediate": ("int_",), "marts": ("fct_", "dim_"), "metrics": ("metric_",)}
-    for name, node in models.items():
-        assert name.startswith(prefixes[layer(node)]), name
-    staged = {name for name in models if name.startswith("stg_")}
-    assert staged == {f"stg_{it['source_name']}__{it['name']}" for it in manifest["sources"].values()}
+def without_tests(manifest: Manifest, name: str, column: str, *kinds: str) -> None:
+    """Take tests of a column away."""
+    for node in rules.tests_of(manifest)[f"model.watershed.{name}"]:
+        if node["test_metadata"]["name"] in kinds and node["column_name"] == column:
+            del manifest["nodes"][node["unique_id"]]
 
 
-def test_every_model_and_column_is_described_and_owned(models, manifest):
-    for name, node in models.items():
-        assert node["description"].startswith("One row per "), f"{name}: the first sentence gives the grain"
-        assert node["config"]["meta"]["owner"], name
-        assert node["columns"], name
-        for column in node["columns"].values():
-            assert column["description"], f"{name}.{column['name']}"
-    for source in manifest["sources"].values():
-        assert source["description"], source["name"]
+def a_mart_reads_a_source(manifest: Manifest) -> None:
+    model(manifest, "dim_store")["depends_on"]["nodes"].append(next(iter(manifest["sources"])))
 
 
-def test_marts_and_metrics_have_a_contract_of_every_column(models):
-    for name, node in models.items():
-        if layer(node) in ("marts", "metrics"):
-            assert node["config"]["contract"]["enforced"], name
-            assert all(column["data_type"] for column in node["columns"].values()), name
+def staging_reads_a_mart(manifest: Manifest) -> None:
+    staged = next(node for node in rules.models(manifest) if node["name"].startswith("stg_"))
+    staged["depends_on"]["nodes"].append("model.watershed.dim_store")
 
 
-def test_every_mart_and_metric_has_a_tested_key(models, manifest):
-    kinds: dict[str, set[str]] = {}
-    for node in generic_tests(manifest):
-        kinds.setdefault(node["attached_node"], set()).add(node["test_metadata"]["name"])
-    for name, node in models.items():
-        if layer(node) in ("marts", "metrics"):
-            key = "unique_combination" if name in SHARED_KEYS else "unique"
-            assert {key, "not_null"} <= kinds[node["unique_id"]], name
+def an_intermediate_model_reads_a_mart(manifest: Manifest) -> None:
+    model(manifest, "int_sale_lines")["depends_on"]["nodes"].append("model.watershed.dim_store")
 
 
-def test_every_key_of_a_fact_is_related_to_its_dimension(models, manifest):
-    related = {
-        (node["attached_node"], node["column_name"])
-        for node in generic_tests(manifest)
-        if node["test_metadata"]["name"] == "relationships"
-    }
-    unique = {
-        (node["attached_node"], node["column_name"])
-        for node in generic_tests(manifest)
-        if node["test_metadata"]["name"] == "unique"
-    }
-    for name in (name for name in models if name.startswith("fct_")):
-        keys = {column for column in models[name]["columns"] if column.endswith("_key")}
-        own = {key for key in keys if (models[name]["unique_id"], key) in unique}
-        assert {(models[name]["unique_id"], key) for key in keys - own} <= related, name
+def a_source_table_has_no_staging(manifest: Manifest) -> None:
+    table = next(iter(manifest["sources"].values()))
+    del manifest["nodes"][f"model.watershed.stg_{table['source_name']}__{table['name']}"]
 
 
-def test_every_test_has_a_readable_name_and_a_description(manifest):
-    tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]
-    assert tests
-    for node in tests:
-        assert node["description"], node["name"]
-        assert "__dbt_tmp" not in node["name"]
-        assert len(node["name"]) <= 70, node["name"]
+def staging_joins_two_tables(manifest: Manifest) -> None:
+    staged = next(node for node in rules.models(manifest) if node["name"].startswith("stg_"))
+    staged["depends_on"]["nodes"] = list(manifest["sources"])[:2]
+
+
+# what is done to the manifest -> the rule that must tell, and of whom
+WRONGS: tuple[tuple[Callable[[Manifest], object], Callable[[Manifest], Iterator[str]], str], ...] = (
+    (a_mart_reads_a_source, rules.layers_are_read_in_order, "dim_store"),
+    (staging_reads_a_mart, rules.layers_are_read_in_order, "stg_"),
+    (an_intermediate_model_reads_a_mart, rules.layers_are_read_in_order, "int_sale_lines"),
+    (lambda it: model(it, "dim_store").update(schema="main"), rules.layers_have_their_schemas, "dim_store"),
+    (a_source_table_has_no_staging, rules.staging_has_one_view_per_source_table, "stg_"),
+    (staging_joins_two_tables, rules.staging_has_one_view_per_source_table, "stg_"),
+    (lambda it: model(it, "dim_store").update(name="store"), rules.names_tell_the_layer, "store"),
+    (lambda it: model(it, "dim_store").update(description="Stores."), rules.models_tell_their_grain, "dim_store"),
+    (
+        lambda it: model(it, "dim_store")["columns"]["city"].update(description=" "),
+        rules.columns_are_described,
+        "dim_store.city",
+    ),
+    (lambda it: model(it, "int_local_days").update(columns={}), rules.columns_are_described, "int_local_days"),
+    (lambda it: model(it, "dim_store")["config"]["meta"].pop("owner"), rules.models_have_an_owner, "dim_store"),
+    (
+        lambda it: model(it, "fct_sales")["config"]["contract"].update(enforced=False),
+        rules.marts_have_a_contract,
+        "fct_sales",
+    ),
+    (
+        lambda it: model(it, "dim_store")["columns"]["city"].update(data_type=None),
+        rules.marts_have_a_contract,
+        "dim_store.city",
+    ),
+    (
+        lambda it: (
+            without_tests(it, "dim_date", "date_key", "unique", "not_null")
+            or without_tests(it, "dim_date", "date_day", "unique")
+        ),
+        rules.marts_have_a_tested_key,
+        "dim_date",
+    ),
+    (
+        lambda it: without_tests(it, "fct_sales", "sale_key", "not_null"),
+        rules.marts_have_a_tested_key,
+        "fct_sales",
+    ),
+    (
+        lambda it: without_tests(it, "fct_sales", "store_key", "relationships"),
+        rules.foreign_keys_are_tested,
+        "fct_sales.store_key",
+    ),
+    (
+        lambda it: rules.tests_of(it)["model.watershed.dim_store"][0].update(description=""),
+        rules.tests_say_what_they_claim,
+        "dim_store",
+    ),
+    (
+        lambda it: next(iter(it["unit_tests"].values())).update(name="test_one"),
+        rules.tests_say_what_they_claim,
+        "test_one",
+    ),
+)
+
+
+@pytest.mark.parametrize(("do", "rule", "whom"), WRONGS, ids=[f"{rule.__name__}-{whom}" for _, rule, whom in WRONGS])
+def test_a_rule_tells_who_breaks_it(manifest, do, rule, whom):
+    doctored = copy.deepcopy(manifest)
+    do(doctored)
+    assert any(whom in told for told in rule(doctored))
+
+
+def test_every_rule_is_shown_to_be_able_to_fail():
+    assert {rule for _, rule, _ in WRONGS} == set(RULES)
 
 
 def test_logic_has_unit_tests_named_as_claims(manifest):
@@ -133,7 +158,6 @@ def test_logic_has_unit_tests_named_as_claims(manifest):
     assert {"int_customer_versions", "int_sale_lines", "int_product_versions", "metric_sales_hourly"} <= {
         unit["model"] for unit in units
     }
-    assert all(unit["description"] and len(unit["name"].split("_")) > 4 for unit in units)
 
 
 def test_the_sources_lie_in_the_processed_zone(manifest):
