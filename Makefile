@@ -43,6 +43,10 @@ sql: $(READY) ## an SQL prompt on the published warehouse, read-only
 status: $(READY) ## every table's rows, freshness and last load
 	@$(BIN)/watershed status
 
+.PHONY: diff
+diff: $(READY) ## what this change does to the marts, against BASE (a branch) or OLD (a published file or its address); FORMAT
+	@$(BIN)/watershed diff $(if $(OLD),"$(OLD)" build,--branch "$(or $(BASE),origin/main)") --format $(or $(FORMAT),table)
+
 .PHONY: docs
 docs: $(READY) ## dbt docs and expectation results as static pages
 	@$(BIN)/watershed docs
