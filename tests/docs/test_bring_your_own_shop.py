@@ -124,9 +124,10 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
         shutil.copy(PROJECT / name, clone / name)
     commands = clone / ".venv" / "bin"
     commands.mkdir(parents=True)
-    (commands / "python").symlink_to(sys.executable)
+    (commands / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (commands / "watershed").write_text(COMMAND.format(python=sys.executable, clone=clone))
-    (commands / "watershed").chmod(0o755)
+    for command in commands.iterdir():
+        command.chmod(0o755)
     (clone / ".venv" / ".ready").touch()
     with database(address("METRICS_DSN"), timescale=True) as metrics_dsn:
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
