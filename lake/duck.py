@@ -3,6 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -26,7 +27,9 @@ def connect(
         "autoinstall_known_extensions": "false",
     }
     connection = duckdb.connect(str(database), read_only=read_only, config=config)
-    connection.execute("SET GLOBAL TimeZone = 'UTC'; SET enable_progress_bar = false")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar that could be put off
+        connection.execute("SET enable_progress_bar = false")
     for name in extensions:
         connection.execute(f"LOAD {quoted(name)}")
     if "httpfs" in extensions and (

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
+import notebook_run
 import pytest
+from fix_servers import PROJECT
 from fix_site import FIGURES, Said, Site, event, opened
 
+from services import postgres
 from shop import retail
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "asset_graph.txt"
@@ -78,6 +82,13 @@ def test_the_day_of_a_sale_is_the_local_day_of_its_store(second, site):
         from order_items join orders using (order_id, ordered_at) join stores using (store_id) group by 1 order by 1
     """
     assert site.warehouse(ours) == site.source(theirs)
+
+
+@pytest.mark.parametrize("path", notebook_run.PATHS, ids=lambda path: path.stem)
+def test_a_notebook_runs_on_the_shop_and_draws_its_charts(second, site, path, tmp_path):
+    executed = notebook_run.executed(path, site.environment, tmp_path)
+    wanted = sum("alt.Chart" in cell.source for cell in executed.cells)
+    assert notebook_run.charts(executed) == wanted > 0
 
 
 def test_monthly_sales_add_up_to_the_sales(second, site):
@@ -239,6 +250,7 @@ def test_docs_writes_static_pages_of_models_and_expectations(third, site):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with opened(tmp_path_factory.mktemp("retail")) as site:
+        site.variables["METRICS_READER_DSN"] = str(postgres.reader(PROJECT, urlsplit(site.metrics_dsn).path.strip("/")))
         yield site
 
 
