@@ -1,6 +1,10 @@
 """A real grocer's year the whole way: totals of the published warehouse against plain SQL over the original files."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 from fix_site import Said, Site, opened
+
+from lake import duck
+from warehouse.layout import PROJECT
 
 IN_MONTH = "marts.fct_sales join marts.dim_date using (date_key) where month_name = '{}'"
 
@@ -147,6 +154,26 @@ def test_the_report_names_the_shop_in_what_to_type_next(loaded):
 def test_every_check_passed(loaded):
     passed, total = map(int, re.search(r"Checks: (\d+) of (\d+) passed", loaded.out).groups())
     assert passed == total
+
+
+def test_dbt_by_hand_builds_and_tests_the_whole_project(loaded, site, tmp_path):
+    """Every model, data test and unit test, by plain `dbt build` in the project's folder, as the how-to says."""
+    own = {"LAKE_ROOT": site.lake_root, "WAREHOUSE_BUILD": str(tmp_path / "warehouse.duckdb")}
+    own["DUCKDB_EXTENSION_DIRECTORY"] = str(duck.extension_directory())
+    dbt = Path(sys.executable).with_name("dbt")
+    folders = ["--target-path", str(tmp_path), "--log-path", str(tmp_path)]
+    done = subprocess.run([dbt, "build", *folders], cwd=PROJECT, env=os.environ | own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    kinds = ("model", "test", "unit_test")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    nodes = manifest["nodes"] | manifest["unit_tests"]
+    said = json.loads((tmp_path / "run_results.json").read_text())["results"]
+    results = {it["unique_id"]: it["status"] for it in said}
+    assert set(results) >= {name for name, node in nodes.items() if node["resource_type"] in kinds}
+    assert {name for name in results if name.startswith("unit_test.")}
+    assert set(results.values()) <= {"success", "pass", "warn"}
+    with duck.connect(tmp_path / "warehouse.duckdb", read_only=True) as built:
+        assert built.execute("select count(*) from marts.fct_sales").fetchone() == (75_000,)
 
 
 def test_a_second_run_finds_the_shop_there_and_reads_nothing_anew(loaded, site):
