@@ -1,10 +1,13 @@
-"""Watershed: the command `watershed`, and `watershed.connect()` for analysts' Python."""
+"""Watershed: the command `watershed`; `watershed.connect()` and `watershed.metric()` for analysts' Python."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     import duckdb
 
 
@@ -40,3 +43,26 @@ def connect(
 
     site.enter(shop)
     return connection.everything(as_of, memory_limit, threads, locked=locked, tables=metrics_tables)
+
+
+def metric(
+    names: str,
+    by: str = "",
+    *,
+    where: Sequence[str] = (),
+    since: date | None = None,
+    until: date | None = None,
+    order: str = "",
+    limit: int | None = None,
+    shop: str | None = None,
+) -> duckdb.DuckDBPyRelation:
+    """The answer of `watershed metric` as a DuckDB relation: `metric("revenue", "month,region").df()`.
+
+    Raises PlatformError if a name is not known, or nothing was published yet.
+    """
+    from orchestration import site
+    from warehouse import semantics
+
+    site.enter(shop)
+    asked, groups, columns = ([it.strip() for it in text.split(",") if it.strip()] for text in (names, by, order))
+    return semantics.ask(asked, groups, where=where, since=since, until=until, order=columns, limit=limit)[1]

@@ -253,6 +253,16 @@ def test_the_command_lists_the_metrics_and_answers_in_three_forms(published, mon
     )
 
 
+def test_python_asks_in_the_words_of_the_command(published, monkeypatch):
+    import watershed
+    from orchestration import site
+
+    monkeypatch.setattr(site, "enter", lambda shop: None)
+    answer = watershed.metric("revenue, orders", "region", where=["currency = 'USD'"], order="-revenue", limit=1)
+    assert answer.columns == ["region", "currency", "revenue", "orders"]
+    assert len(answer.fetchall()) == 1
+
+
 def test_every_metric_has_a_description_and_answers(published):
     layer = semantics.layer()
     for metric in layer.metrics.values():
