@@ -42,18 +42,14 @@ def headlines(found: Figures) -> tuple[Headline, ...]:
 
 
 def _figures(trade: Trade, month: Month, first_day: datetime.date) -> tuple[Figure, ...]:
-    compared = []
-    for name, months in (("the month before", -1), ("a year before", -12)):
-        other = trade.month(month_after(month.start, months))
-        if other is not None:
-            begun = f", sold from {first_day.day} {first_day:%b} on" if other.start < first_day else ""
-            compared.append((f"{name} ({other.start:%b %Y}{begun})", other))
+    before, year_before = (trade.month(month_after(month.start, months)) for months in (-1, -12))
+    compared = [(_named(other, first_day), other) for other in (before, year_before) if other is not None]
     revenue = tuple(_trend(name, month.revenue, other.revenue) for name, other in compared)
-    orders = tuple(_trend(name, month.orders, other.orders) for name, other in compared[:1])
-    baskets = tuple(_trend(name, month.basket or 0, other.basket or 0) for name, other in compared[:1])
+    orders = tuple(_trend(name, month.orders, other.orders) for name, other in compared)
+    baskets = tuple(_trend(name, month.basket or 0, other.basket or 0) for name, other in compared)
     returned = tuple(
-        (f"{other.returned_share:.1%} {name}", "even")
-        for name, other in compared[:1]
+        (f"{other.returned_share:.1%} in {name}", "even")
+        for name, other in compared
         if other.returned_share is not None
     )
     return (
@@ -78,9 +74,15 @@ def currency_name(code: str) -> str:
     return "without currency" if code == "XXX" else code
 
 
+def _named(month: Month, first_day: datetime.date) -> str:
+    """A month that another one is held against; one in which the data only begin is no whole month."""
+    begun = f" (from {first_day.day} {first_day:%b} on)" if month.start < first_day else ""
+    return f"{month.start:%b %Y}{begun}"
+
+
 def _trend(name: str, now: Decimal | int, before: Decimal | int) -> tuple[str, str]:
     if not before:
-        return f"nothing {name}", "even"
+        return f"nothing in {name}", "even"
     change = float(now - before) / float(before)
     if abs(change) < 0.0005:
         return f"as {name}", "even"
