@@ -107,14 +107,16 @@ def broken(path: Path, error: Exception) -> PlatformError:
     return PermanentError(where, what, "run `watershed warehouse rollback`, or publish anew with `make run`")
 
 
-def prepare(connection: duckdb.DuckDBPyConnection) -> tuple[Lake | None, dict[str, PlatformError]]:
-    """Load what the lake and the metrics store need; the lake, and why what is missing cannot be had.
+def prepare(
+    connection: duckdb.DuckDBPyConnection, *, store: bool = True
+) -> tuple[Lake | None, dict[str, PlatformError]]:
+    """Load what the lake and, with `store`, the metrics store need; the lake, and why what is missing cannot be had.
 
-    It costs more than most questions to the warehouse (0.3 to 0.6 CPU-seconds), so a session does it when it has to.
+    Each costs more than most questions to the warehouse, so a session does it when it has to.
     """
     missing: dict[str, PlatformError] = {}
     connection.execute("SET allow_persistent_secrets = false")
-    if reason := metrics_store.attach(connection):
+    if store and (reason := metrics_store.attach(connection)):
         missing[metrics_store.NAME] = reason
     try:
         lake = lake_layout.from_environment()

@@ -16,9 +16,11 @@ import duckdb
 from lake.errors import PermanentError, PlatformError
 from warehouse.guard import READ_ONLY
 from warehouse.limits import Limits, limits
+from warehouse.metrics_store import NAME
 from warehouse.output import ENDINGS, Format, Target
 from warehouse.session import BESIDE, Session
 
+STORE = re.compile(rf"{NAME}|^\s*\\", re.I | re.M)  # it is named, or listed by a command
 STOPPED = 130  # the exit code of a program that Ctrl-C ended
 
 
@@ -53,8 +55,8 @@ def run(
                     from warehouse import terminal
 
                     return terminal.converse(session, err)
-            wide = bool(BESIDE.search(text))
-            with Session(target, form, root=root, as_of=instant, bounds=bounds, wide=wide) as session:
+            wide, store = bool(BESIDE.search(text)), bool(STORE.search(text))
+            with Session(target, form, root=root, as_of=instant, bounds=bounds, wide=wide, store=store) as session:
                 _answer_all(session, text)
     except (PlatformError, duckdb.Error) as error:
         err.write(sentence(error) + "\n")

@@ -58,11 +58,13 @@ class Session:
         as_of: datetime.datetime | None = None,
         bounds: Limits | None = None,
         wide: bool = False,
+        store: bool = True,
         meanwhile: bool = False,
     ) -> None:
-        """With `meanwhile`, lake and metrics store are made ready while a person types; a statement waits for it.
+        """`store`: whether the metrics store is among what is made ready.
 
-        Raises PermanentError if nothing is published, or nothing was by then and the lake held nothing either.
+        With `meanwhile`, that is done while a person types, and the first statement waits for it. Raises PermanentError
+        if nothing is published, or nothing was by then and the lake held nothing either.
         """
         self.target, self.form, self.root, self.as_of = target, form, root, as_of
         self.first_form = form
@@ -72,6 +74,7 @@ class Session:
         self.lake: Lake | None = None
         self.missing: dict[str, PlatformError] = {}
         self._names: catalogue.Names | None = None
+        self._store = store
         self._pivots = False
         self._preparing: threading.Thread | None = None
         self._standard = target
@@ -113,7 +116,7 @@ class Session:
     def _prepare(self) -> None:
         """Load what the session will need, then close its doors."""
         if self.is_wide:
-            self.lake, self.missing = access.prepare(self.connection)
+            self.lake, self.missing = access.prepare(self.connection, store=self._store)
         access.lock(self.connection, self.lake, self.root)
 
     def ready(self) -> None:
@@ -223,6 +226,7 @@ class Session:
             if temporary[0]:
                 return False  # they would be lost
             self.connection.close()
+            self._store = True
             self._open(wide=True)
             self._prepare()
         return self._add_views() or metrics_store.NAME not in self.missing
