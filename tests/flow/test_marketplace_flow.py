@@ -63,6 +63,23 @@ TOTALS = {
         group by all
         """,
     ),
+    "the orders of every day in São Paulo, whose milestones are in no order, and what is on them": (
+        """
+        select order_date, status_code, count(*), sum(line_count), sum(sales_amount), count(delivered_at),
+            count(*) filter (is_out_of_sequence), count(distinct customer_id)
+        from marts.fct_orders group by all
+        """,
+        """
+        select ordered::date, state, count(*), coalesce(sum(lines), 0), coalesce(sum(sales), 0), count(delivered),
+            count(*) filter (
+                approved < ordered or shipped < greatest(ordered, approved)
+                or delivered < greatest(ordered, approved, shipped)
+            ), count(distinct customer_unique_id)
+        from orders join customers using (customer_id)
+        left join (select order_id, count(*) as lines, sum(price) as sales from items group by all) using (order_id)
+        group by all
+        """,
+    ),
     "payments of every type: how many, how much, in how many instalments": (
         """
         select payment_type_code, count(*), sum(payment_amount), sum(instalment_count), count(distinct order_id)
