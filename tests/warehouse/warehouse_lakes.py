@@ -168,10 +168,17 @@ def events(orders: Rows) -> Rows:
     return happened
 
 
+def moved(number: int, store: int, product: int, moved_at: datetime, reason: str, change: int) -> dict[str, Any]:
+    """One movement of stock, booked as it happened."""
+    facts = {"movement_id": number, "store_id": store, "product_id": product, "moved_at": moved_at}
+    return facts | {"reason_code": reason, "quantity_change": change, "received_at": moved_at}
+
+
 def small_shop() -> dict[str, Rows]:
     """Two stores, three customers (one moved), three products, five orders, two sensors.
 
     Order 3 names product 99, which nobody knows; order 4 customer 98 and store 97; line 1 of order 6 has no order.
+    Stock is kept of one article in each store.
     """
     born = {"created_at": at(1, 0), "updated_at": at(1, 0)}
     ada = {"customer_id": 1, "first_name": "Ada", "city": "Boston", "email": "ab" * 32, **born}
@@ -212,6 +219,12 @@ def small_shop() -> dict[str, Rows]:
             {"device_id": device, "read_at": at(5, hour), "temperature_celsius": 4.0 + hour, "received_at": at(5, hour)}
             for device in (1, 2)
             for hour in range(3)
+        ],
+        "stock_movements": [
+            moved(1, 1, 1, at(4), "delivery", 10),
+            moved(2, 1, 1, at(5), "sale", -3),
+            moved(3, 2, 2, at(6, 20), "delivery", 5),  # a day later in Tokyo
+            moved(4, 1, 1, at(9), "count", 1),
         ],
     }
 
