@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 
 from lake import duck
-from lake.errors import BuildFailed
-from warehouse import lock, proof, recover, runner, verdicts
+from lake.errors import BuildFailed, PlatformError
+from warehouse import lock, proof, recover, release, runner, verdicts
 from warehouse.layout import Layout, layout
 from warehouse.report import BuildReport, NodeResult, Progress
 
@@ -54,10 +54,10 @@ def run(
     place = layout(root)
     began = time.monotonic()
     with lock.held(place.lock, wait_s):
-        note = recover.sound_build_file(place)
+        notes = [_finished(place), recover.sound_build_file(place)]
         before = proof.withdraw(place)
         if before.doubtful:
-            note = recover.take_back(place, before.doubtful, manifest(root)["nodes"]) or note
+            notes.append(recover.take_back(place, before.doubtful, manifest(root)["nodes"]))
         proof.trust(place)
         command = _command(select, exclude, full_refresh, unit_tests, state)
         outcome = runner.invoke(place, command, _listener(place, on_progress))
@@ -67,7 +67,7 @@ def run(
         results = tuple(_result(result, built) for result in outcome.result.results)
         proof.record(place, before, results, manifest(root))
         verdicts.record(place, results)
-    report = BuildReport(results, time.monotonic() - began, note)
+    report = BuildReport(results, time.monotonic() - began, " ".join(note for note in notes if note) or None)
     if must_pass and not report.is_ok:
         raise report.failure(place)
     return report
@@ -120,6 +120,15 @@ def docs(root: Path | str | None = None) -> Path:
     if not outcome.success:
         raise BuildFailed("dbt docs", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
     return place.target / "static_index.html"
+
+
+def _finished(place: Layout) -> str | None:
+    """Finish a publish that was killed; a sentence if there was one. What hinders that is no reason not to build."""
+    try:
+        version = release.finish(place)
+    except PlatformError as error:
+        return f"A publish that was stopped is not finished yet: {error}."
+    return f"Version {version.number}, whose publish was stopped, is in force now." if version else None
 
 
 def _command(

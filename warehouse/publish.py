@@ -137,12 +137,13 @@ def _copied(place: Layout, draft: Path) -> dict[str, int]:
     try:
         with duck.connect(place.build) as connection:
             connection.execute("checkpoint")
+            counts = build.counted(connection, PUBLISHED_SCHEMAS)
             if compact.is_worth_it(connection):
                 compact.copy(connection, draft, PUBLISHED_SCHEMAS)
-            else:
-                clone.copy(place.build, draft)
-                _keep_only_published_schemas(draft)
-            return build.counted(connection, PUBLISHED_SCHEMAS)
+                return counts
+            clone.copy(place.build, draft)  # last: to close the file again frees the lock on it, in all of this process
+        _keep_only_published_schemas(draft)
+        return counts
     except duckdb.IOException as error:
         if "Could not set lock" in str(error):
             raise Busy(str(place.build), "another process has the build file open", "close it") from None

@@ -79,13 +79,11 @@ def point_to(place: Layout, version: Version) -> None:
 
 
 def sweep(place: Layout) -> None:
-    """Remove what a killed publish has left: drafts and their logs, a pointer not yet in its place, spilled rows."""
-    litter = [*place.published.glob("*.draft*"), *place.published.glob("*.tmp"), *place.published.glob("*.wal")]
+    """Remove what a kill has left: drafts and their logs, half-written notes, a pointer not in place, spilled rows."""
+    litter = [path for kind in ("*.draft*", "*.tmp", "*.wal") for path in place.published.glob(kind)]
+    litter += [path for kind in ("*.draft", "*.tmp") for path in place.build.parent.glob(kind) if path.is_file()]
     for path in [*litter, place.pointer.with_name(f".{place.pointer.name}.new")]:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     shutil.rmtree(place.spill, ignore_errors=True)
 
 

@@ -10,6 +10,7 @@ from lake import upkeep
 from lake.gate import Contract
 from lake.layout import Address
 from lake.replay import replay
+from warehouse import publish
 
 
 def let_in(trial: Trial) -> None:
@@ -43,4 +44,7 @@ WORKS: dict[str, Callable[[Trial], object]] = {
     "fold": lambda trial: trial.fold(),
     "replay": let_in,
     "upkeep": tidy,
+    # of the warehouse that WAREHOUSE_ROOT and LAKE_ROOT name
+    "publish": lambda _: publish.publish(),
+    "rollback": lambda _: publish.rollback(),
 }

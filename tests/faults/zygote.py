@@ -6,8 +6,8 @@ this line is reached; `{"record": [folders]}`, which tells all steps (below); or
 when on no file can grow, as on a full disk. The first line of an answer has the child's process id, the second how it
 ended.
 
-A *step* is a line of `lake/` or `ingestion/` that finds the disk other than the line before it did. All that outlives
-SIGKILL is on disk, so to be killed at each step is to be killed at every line.
+A *step* is a line of `lake/`, `ingestion/` or `warehouse/` that finds the disk other than the line before it did. All
+that outlives SIGKILL is on disk, so to be killed at each step is to be killed at every line.
 
 Nothing of deltalake is used before the fork: its runtime does not survive one. DuckDB's one-thread instances do.
 """
@@ -37,7 +37,7 @@ from lake import read
 from lake.layout import Lake
 
 PROJECT = Path(__file__).resolve().parents[2]
-TRACED = (f"{PROJECT / 'lake'}{os.sep}", f"{PROJECT / 'ingestion'}{os.sep}")
+TRACED = tuple(f"{PROJECT / folder}{os.sep}" for folder in ("lake", "ingestion", "warehouse"))
 Step = tuple[str, int, int]
 
 
