@@ -384,7 +384,7 @@ def _place(where: str, text: dict[str, Any], location: list[Any]) -> tuple[str, 
 
 def _known(location: list[Any]) -> list[str]:
     """The keys that are allowed beside the last one of `location`."""
-    inside: dict[Any, type[Declared]] = {"contract": Contract, "partition": Partition, "columns": Column}
+    inside: dict[Any, type[Declared]] = {"contract": Contract, "partition": Partition, "columns": Column, "shop": Shop}
     nested = [inside[part] for part in location[:-1] if part in inside]
     model = nested[-1] if nested else Table if location[0] == "tables" else Source
     return [field.alias or name for name, field in model.model_fields.items()]
