@@ -20,7 +20,7 @@ from warehouse.page.figures import figures
 from warehouse.page.record import Change, Freshness, Held, Record
 from warehouse.versions import Version, current
 
-RECORD = Record(version=1, shop="trial", as_of="2026-07-01T00:00:00+00:00", before=None)
+RECORD = Record(file="", version=1, shop="trial", as_of="2026-07-01T00:00:00+00:00", before=None)
 # of every visible text: its contrast with what lies behind it (WCAG 2.1), marks of a plot included
 CONTRASTS = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -280,9 +280,15 @@ def test_what_is_dated_after_the_publish_is_left_out_and_counted(tmp_path, brows
     assert "Sales from 30 Jun 2026 to 30 Jun 2026" in opened.page.locator(".lead").inner_text()
 
 
-def test_the_figures_equal_plain_sql_on_the_published_file(built, browse):
-    build.run(unit_tests=False)
-    version = publish.publish()
+@pytest.fixture(scope="module")
+def shown(built):
+    """The small shop, published once."""
+    publish.publish()
+    return built
+
+
+def test_the_figures_equal_plain_sql_on_the_published_file(shown, browse):
+    version = current()
     page = write.write(shop="corner shop", now=at(2, month=3))
     opened = browse(page.path)
     assert opened.complaints == []
@@ -298,12 +304,12 @@ def test_the_figures_equal_plain_sql_on_the_published_file(built, browse):
         )
         assert months
         figures_shown = opened.page.locator("section:has(#revenue) figure")
-        shown = {
+        by_month = {
             row.get_attribute("data-month"): row.locator("td").all_text_contents()
             for row in figures_shown.first.locator("tr[data-month]").all()
         }
         ours = [month for month in months if month[0] == "USD"]
-        assert {month: (Decimal(cells[0].replace(",", "")), int(cells[1])) for month, cells in shown.items()} == {
+        assert {month: (Decimal(cells[0].replace(",", "")), int(cells[1])) for month, cells in by_month.items()} == {
             month: (revenue or Decimal(0), orders) for _, month, revenue, orders in ours
         }
         best = ask(
@@ -323,8 +329,7 @@ def test_the_figures_equal_plain_sql_on_the_published_file(built, browse):
             )
 
 
-def test_every_dbt_test_of_the_build_and_every_source_table_is_listed(built, browse):
-    publish.publish()
+def test_every_dbt_test_of_the_build_and_every_source_table_is_listed(shown, browse):
     opened = browse(write.write(now=at(2, month=3)).path)
     nodes = build.manifest()["nodes"].values()
     tests = {node["name"] for node in nodes if node["resource_type"] == "test"}
@@ -336,32 +341,9 @@ def test_every_dbt_test_of_the_build_and_every_source_table_is_listed(built, bro
     assert "This is the first publish" in opened.page.locator("section:has(#changes)").inner_text()
 
 
-def test_the_next_publish_says_what_it_changed_and_a_rollback_brings_the_page_back(rebuilt, browse):
-    first = publish.publish()
+def test_pages_go_with_their_versions(shown):
     write.write()
-    assert (rebuilt.root / "report" / f"version-{first.number}.json").exists()
-    shop = small_shop()
-    rebuilt.write(
-        orders=[*shop["orders"], order(7, 2, 1, at(3, month=2))],
-        order_items=[*shop["order_items"], line(7, 1, 1, "4.00", at(3, month=2))],
-    )
-    build.run(unit_tests=False)
-    second = publish.publish()
-    opened = browse(write.write().path)
-    cells = opened.page.locator("[data-mart='marts.fct_sales'] td").all_text_contents()
-    assert cells == ["8", "7", "1", "0", "0"]
-    assert f"Version {second.number} beside version {first.number}." in opened.page.locator("main").inner_text()
-    publish.rollback()
-    write.write()
-    opened.page.reload()
-    assert f"Version {first.number} was put back in force" in opened.page.locator("header").inner_text()
-    assert opened.page.locator("[data-mart='marts.fct_sales'] td").first.text_content() == "7"
-
-
-def test_pages_go_with_their_versions(built):
-    publish.publish()
-    write.write()
-    folder = built.root / "report"
+    folder = shown.root / "report"
     (folder / "version-999.html").write_text("of a version that is gone")
     (folder / "version-999.json").write_text("{}")
     write.write()
@@ -372,18 +354,17 @@ def test_pages_go_with_their_versions(built):
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
-def test_a_record_of_another_release_is_gathered_anew(built):
-    publish.publish()
+def test_a_record_of_another_release_is_gathered_anew(shown):
     write.write()
-    path = built.root / "report" / f"version-{current().number}.json"
+    path = shown.root / "report" / f"version-{current().number}.json"
     path.write_text('{"version": 1, "unheard": "of"}')
     write.write()
     assert json.loads(path.read_text())["version"] == current().number
 
 
-def test_a_page_that_cannot_be_written_is_a_sentence_and_harms_no_publish(built):
-    version = publish.publish()
-    folder = built.root / "report"
+def test_a_page_that_cannot_be_written_is_a_sentence_and_harms_no_publish(shown):
+    version = current()
+    folder = shown.root / "report"
     for path in folder.glob("*"):
         path.unlink()
     folder.rmdir()
@@ -398,14 +379,19 @@ def test_a_page_that_cannot_be_written_is_a_sentence_and_harms_no_publish(built)
         folder.unlink()
 
 
-def test_a_lake_that_cannot_be_read_is_said_and_the_rest_is_shown(built, browse, monkeypatch, tmp_path):
-    publish.publish()
-    for path in (built.root / "report").glob("version-*.json"):
+def test_a_lake_that_cannot_be_read_is_said_and_the_rest_is_shown(shown, browse):
+    for path in (shown.root / "report").glob("version-*.json"):
         path.unlink()
-    monkeypatch.delenv("LAKE_ROOT")
-    opened = browse(write.write().path)
-    assert "LAKE_ROOT is not set" in opened.page.locator("section:has(#freshness)").inner_text()
+    entry = min((shown.lake / "processed" / "shop" / "orders" / "_delta_log").glob("*.json"))
+    whole = entry.read_bytes()
+    entry.write_bytes(b"torn")
+    try:
+        opened = browse(write.write().path)
+    finally:
+        entry.write_bytes(whole)
+    assert "The lake could not be read: " in opened.page.locator("section:has(#freshness)").inner_text()
     assert opened.page.locator("svg.wide").count() >= 2
+    assert opened.page.locator("[data-check]").count() > 50
 
 
 def test_without_a_published_version_there_is_no_page(tmp_path):
@@ -417,3 +403,27 @@ def test_a_browser_that_is_not_there_fails(monkeypatch, tmp_path):
     monkeypatch.setenv("CHROMIUM", str(tmp_path / "none"))
     with pytest.raises(PermanentError, match="is no program; name the path of a Chromium"):
         browsers.executable(tmp_path, print)
+
+
+def test_the_next_publish_says_what_it_changed_and_a_rollback_brings_the_page_back(rebuilt, browse):
+    first = publish.publish()
+    opened = browse(write.write().path)
+    assert "This is the first publish" in opened.page.locator("section:has(#changes)").inner_text()
+    assert (rebuilt.root / "report" / f"version-{first.number}.json").exists()
+    shop = small_shop()
+    rebuilt.write(
+        orders=[*shop["orders"], order(7, 2, 1, at(3, month=2))],
+        order_items=[*shop["order_items"], line(7, 1, 1, "4.00", at(3, month=2))],
+    )
+    build.run(unit_tests=False)
+    second = publish.publish()
+    write.write()
+    opened.page.reload()
+    cells = opened.page.locator("[data-mart='marts.fct_sales'] td").all_text_contents()
+    assert cells == ["8", "7", "1", "0", "0"]
+    assert f"Version {second.number} beside version {first.number}." in opened.page.locator("main").inner_text()
+    publish.rollback()
+    write.write()
+    opened.page.reload()
+    assert f"Version {first.number} was put back in force" in opened.page.locator("header").inner_text()
+    assert opened.page.locator("[data-mart='marts.fct_sales'] td").first.text_content() == "7"

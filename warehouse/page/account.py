@@ -1,7 +1,6 @@
 """The account of a publish, put together once: its checks, the lake's state by then, and what it changed."""
 
 import datetime
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ def account(place: Layout, version: Version, *, shop: str, now: datetime.datetim
     fresh, held = _lake(sources, now, notes)
     before = _before(place, version)
     return Record(
+        file=version.path.name,
         version=version.number,
         shop=shop,
         as_of=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -58,9 +58,6 @@ def _before(place: Layout, version: Version) -> Version | None:
 def _lake(
     sources: list[Mapping[str, Any]], now: datetime.datetime, notes: dict[str, str]
 ) -> tuple[tuple[Freshness, ...], tuple[Held, ...]]:
-    if not os.environ.get("LAKE_ROOT"):
-        notes["lake"] = "LAKE_ROOT is not set: how fresh the lake's tables were is not known."
-        return (), ()
     try:
         lake = lake_layout.from_environment()
         return lake_state.freshness(lake, sources, now), lake_state.held(lake, sources)

@@ -79,12 +79,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Record:
-    """All of it for one version. `as_of` is when it was put together; instants are ISO 8601, UTC.
+    """All of it for one version, whose file is named `file`; put together at `as_of`. Instants are ISO 8601, UTC.
 
     `before` is the number of the version that `changes` start from; None at the first publish, or if none was kept.
     `notes` say what could not be found out, and why.
     """
 
+    file: str
     version: int
     shop: str
     as_of: str

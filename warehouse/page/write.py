@@ -75,7 +75,7 @@ def _write(place: Layout, version: Version, shop: str, now: datetime.datetime | 
 def _record(place: Layout, folder: Path, version: Version, shop: str, now: datetime.datetime | None) -> Record:
     path = folder / f"version-{version.number}.json"
     known = record.load(path)
-    if known is None or known.version != version.number:
+    if known is None or known.file != version.path.name:
         known = account.account(place, version, shop=shop, now=now or datetime.datetime.now(datetime.UTC))
         record.save(known, path)
     return known
