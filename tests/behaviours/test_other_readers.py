@@ -14,10 +14,12 @@ import polars
 import pyarrow as pa
 import pytest
 from fix_servers import PROJECT
+from tiny_warehouse import Tiny
 from trial_source import Trial
 
 from lake import commit, duck, parquet, read, s3, upkeep
 from lake.layout import Address, Lake
+from warehouse import publish
 
 PAGE = PROJECT / "docs" / "how-to" / "read-the-lake-elsewhere.md"
 ROWS = 1500
@@ -110,6 +112,12 @@ def by_spark(session: Any) -> Reader:
     return found
 
 
+MART_OF_TYPES = """create or replace table marts.types as select n as id, (n / 7)::decimal(38, 10) as exact,
+    (n * 1.25)::decimal(9, 2) as price, date '1931-05-06' + n::int as born, n % 2 = 0 as is_even,
+    timestamptz '1969-12-31 23:59:59.123456+00' + n * interval '1 hour' as seen_at,
+    timestamp '1960-01-01 00:00:00.000001' + n * interval '1 day' as local_at, n / 3.0 as ratio,
+    case when n % 5 > 0 then 'größe ☃ ' || n end as name, [n, null] as several
+    from range(1500) as numbers(n)"""
 ON_ANY_STORE: dict[str, Reader] = {
     "duckdb": by_duckdb,
     "polars": by_polars,
@@ -256,6 +264,25 @@ def test_all_zones_of_a_table_are_read_alike_by_all(spark: Any, trial: Trial):
         wanted = by_duckdb(trial.lake, trial.address(zone))
         assert wanted.num_rows == {"raw": 610, "processed": 600, "quarantine": 3}[zone]
         _assert_same(trial.lake, trial.address(zone), readers, wanted)
+
+
+def test_the_marts_of_a_published_version_are_read_alike_by_all(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tiny = Tiny(tmp_path / "root", Lake(str(tmp_path / "lake")))
+    monkeypatch.setenv("WAREHOUSE_ROOT", str(tiny.root))
+    monkeypatch.setenv("LAKE_ROOT", tiny.lake.root)
+    tiny.declare()
+    tiny.build(1, "update marts.fct_sale set sold_at = null where sale_id = 7", MART_OF_TYPES, rows=ROWS)
+    version = publish.publish()
+    for name, days in (("fct_sale", ", year, month, day"), ("dim_shop", ""), ("types", "")):
+        address = Address("curated", "marts", name)
+        with duck.connect(version.path, read_only=True) as connection:
+            of_day = "strftime(coalesce(sold_at, timestamp '0001-01-01'), '%Y-%m-%d')"
+            split = f"select *, {of_day}[:4] as year, {of_day}[6:7] as month, {of_day}[9:] as day"
+            query = f"{split if days else 'select *'} from marts.{name}"
+            wanted = connection.execute(query).to_arrow_table()
+        _assert_same(tiny.lake, address, {**ON_ANY_STORE, "spark": by_spark(spark)}, wanted)
 
 
 def _zones(trial: Trial) -> None:
