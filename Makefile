@@ -71,7 +71,7 @@ check: $(READY) ## lint, types, import rules, SQL format, generated files, Dagst
 .PHONY: test
 test: check ## everything CI runs: check, then all tests on real servers
 	@$(BIN)/watershed up all
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadscope
 
 .PHONY: format
 format: $(READY) ## format Python and SQL

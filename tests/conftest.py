@@ -1,5 +1,6 @@
 """Plug-ins for all tests: real servers, and folders of their own for lake, warehouse and records."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ def staging_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     folder = tmp_path_factory.mktemp("staging")
     monkeypatch.setenv("WATERSHED_STAGING", str(folder))
     return folder
+
+
+def pytest_configure() -> None:
+    """Let a worker of pytest-xdist look like a program: PySpark takes one without a file for a run of doctests."""
+    main = sys.modules["__main__"]
+    if not hasattr(main, "__file__"):
+        main.__file__ = __file__
 
 
 def pytest_report_header() -> list[str]:
