@@ -79,6 +79,8 @@ def _sentence(lake: Lake, done: Restored) -> str:
         return "Nothing is lost."
     if done.address.zone in ("raw", "processed"):
         return "`watershed run` now reads and folds again what was lost, as far as the source still has it."
+    if done.address.zone == "curated":
+        return "`watershed warehouse publish` now writes again what differs from the published warehouse."
     return "What was lost does not come back by itself."
 
 

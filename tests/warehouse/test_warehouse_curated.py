@@ -11,7 +11,7 @@ import pytest
 from fix_servers import PROJECT
 from tiny_warehouse import Tiny
 
-from lake import commit, damage, duck, inventory, read, upkeep
+from lake import commit, damage, duck, inventory, read, restore, upkeep
 from lake.errors import LakeUnavailable
 from lake.layout import Address, Lake
 from warehouse import curated, publish, releases
@@ -169,6 +169,20 @@ def test_upkeep_and_a_check_know_the_marts_and_the_next_publish_finds_them_as_th
     assert {one.path for one in commit.files(commit.table(tiny.lake, SALES))} == files
     placed = curated.in_force(tiny.lake)
     assert len(rows(tiny.lake, SALES, placed["fct_sale"])) == 40
+
+
+@in_a_folder
+def test_a_mart_that_was_damaged_and_brought_back_is_mended_by_the_next_publish(tiny):
+    for stamp in (1, 2):
+        tiny.build(stamp)
+        publish.publish()
+    [newest] = [one for one in commit.files(commit.table(tiny.lake, SALES)) if one.day == datetime.date(2026, 1, 8)]
+    (Path(tiny.lake.uri(SALES)) / newest.path).unlink()
+    assert restore.restore(tiny.lake, SALES).to == 0
+    assert {row[0] for row in rows(tiny.lake, SALES, select="stamp")} == {0, 1}
+    publish.publish()
+    assert {row[0] for row in rows(tiny.lake, SALES, select="stamp")} == {0, 2}
+    assert len(rows(tiny.lake, SALES, curated.in_force(tiny.lake)["fct_sale"])) == 40
 
 
 @in_a_folder
