@@ -4,12 +4,15 @@ A model declares it under `config: meta: reconcile:` in dbt's YAML: the `table`,
 it is compared (none: as a whole), `where` its rows are those of the table, and `columns` with their names in the table.
 """
 
+import contextlib
 import datetime
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import duckdb
 
 from lake import commit, digest, duck, kinds, read
 from lake.access import told
@@ -112,8 +115,10 @@ def compare(
 def repair(stubborn: Sequence[str] = (), *, root: Path | str | None = None, say: Say) -> bool:
     """Build the warehouse from the lake and publish it; answers whether all was built, tested and published.
 
-    Facts rebuild the days that differ. Models that are `stubborn` (a build has not mended them) are built from nothing.
+    Facts rebuild the days that differ: all days are compared, whether the lake has news of them or not. Models that are
+    `stubborn` (a build has not mended them) are built from nothing.
     """
+    _forget(layout(root))
     if stubborn:
         say(f"warehouse: building {', '.join(stubborn)} from nothing")
         chosen = [f"{name}+" for name in stubborn]
@@ -178,6 +183,16 @@ def _compared(place: Layout, lake: Lake, mart: Mart, since: datetime.date | None
         tuple(_sentence(mart, one, held.get(one), built.get(one)) for one in differing),
         seconds=time.monotonic() - started,
     )
+
+
+def _forget(place: Layout) -> None:
+    """Forget what the facts were built from (macros/changed_days.sql): here it is they that are in doubt."""
+    if not place.build.exists():
+        return
+    with lock.held(place.lock, WAIT_S), contextlib.suppress(duckdb.Error):  # a file that does not open is the build's
+        connection = duck.connect(place.build)
+        with contextlib.closing(connection):
+            connection.execute("DROP SCHEMA IF EXISTS seen CASCADE")
 
 
 def _is_built(place: Layout, mart: Mart) -> bool:

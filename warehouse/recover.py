@@ -70,6 +70,8 @@ def _taken_back(place: Layout, relations: list[tuple[str, str]], version: Versio
             query = "select schema_name, table_name from duckdb_tables() where database_name = 'in_force'"
             held = set(connection.execute(query).fetchall())
         own = connection.execute("select current_database()").fetchall()[0][0]
+        # what the facts that go were built from (dbt_project/macros/changed_days.sql) is not what these were built from
+        connection.execute(f"drop schema if exists {quoted(own)}.seen cascade")
         for schema, name in relations:
             connection.execute("begin")
             connection.execute(f"drop table if exists {quoted(own)}.{quoted(schema)}.{quoted(name)}")

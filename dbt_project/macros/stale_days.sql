@@ -6,19 +6,23 @@
   days that emptied, and keys that resolve differently since a dimension changed. The pre-hook deletes the stale
   days; the model appends the days that are not there (`missing_days`), in the same transaction. dbt's own
   `delete+insert` and `microbatch` keep the rows of a day that was reloaded empty.
+
+  Only the days in question are compared, where these are known (`changed_days`); otherwise all are.
 #}
 {% macro delete_stale_days(lines, instant, derived=[]) %}
-    {% if is_incremental() %}
+    {% set ranges = days_in_question() %}
+    {% if is_incremental() and ranges != [] %}
         {% set compared = [] %}
         {% for column in adapter.get_columns_in_relation(this) if column.name not in derived %}
             {% do compared.append(column.name) %}
         {% endfor %}
         delete from {{ this }}
         where
-            {{ utc_day(instant) }} in (
+            {{ on_days(instant, ranges) }}
+            and {{ utc_day(instant) }} in (
                 select built.day
-                from ({{ day_fingerprints(this, instant, compared) }}) as built
-                left join ({{ day_fingerprints(lines, instant, compared) }}) as lines on built.day = lines.day
+                from ({{ day_fingerprints(this, instant, compared, ranges) }}) as built
+                left join ({{ day_fingerprints(lines, instant, compared, ranges) }}) as lines on built.day = lines.day
                 where lines.day is null or built.row_count <> lines.row_count or built.fingerprint <> lines.fingerprint
             )
     {% else %} select 1
@@ -26,9 +30,10 @@
 {% endmacro %}
 
 {# One row per UTC day: row count and an order-free fingerprint of the columns. #}
-{% macro day_fingerprints(relation, instant, columns) %}
+{% macro day_fingerprints(relation, instant, columns, ranges=none) %}
     select {{ utc_day(instant) }} as day, count(*) as row_count, {{ order_free_hash(columns) }} as fingerprint
     from {{ relation }}
+    where {{ on_days(instant, ranges) }}
     group by 1
 {% endmacro %}
 
@@ -43,9 +48,10 @@
 {%- endmacro %}
 
 {# Condition: the instant lies on a day that the fact does not hold (always true for a full build). #}
-{% macro missing_days(instant) %}
+{% macro missing_days(instant, ranges=none) %}
     {% if is_incremental() %}
-        {{ utc_day(instant) }}
+        {{ on_days(instant, ranges) }}
+        and {{ utc_day(instant) }}
         not in (select distinct {{ utc_day(instant) }} from {{ this }} where {{ instant }} is not null)
     {% else %} true
     {% endif %}

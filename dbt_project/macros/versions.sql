@@ -12,6 +12,7 @@
   `kept` are columns that are taken from the observation with which a version begins.
 #}
 {% macro versions(history, id, key, tracked, kept=["created_at"]) %}
+    {% set state = "row(" ~ tracked | join(", ") ~ ")" %}
     with
 
         history as (
@@ -57,7 +58,7 @@
             select
                 *,
                 lag(_op) over in_time as previous_op,
-                {% for column in tracked %} lag({{ column }}) over in_time as previous_{{ column }}, {% endfor %}
+                lag({{ state }}) over in_time as previous_state,
                 lag({{ id }}) over in_time is null as is_first
             from observed
             window in_time as (partition by {{ id }} order by observed_at)
@@ -72,14 +73,7 @@
             where
                 is_first
                 or (_op = 'd') <> (previous_op = 'd')
-                or (
-                    _op <> 'd'
-                    and (
-                        {% for column in tracked %}
-                            {{ column }} is distinct from previous_{{ column }} {% if not loop.last %} or {% endif %}
-                        {% endfor %}
-                    )
-                )
+                or (_op <> 'd' and {{ state }} is distinct from previous_state)
 
         ),
 

@@ -34,6 +34,14 @@ def rewritten(place) -> set[tuple[object, ...]]:
         return set(connection.execute(sql).fetchall())
 
 
+def looked_at(place) -> list[str]:
+    """The days of fct_sales that the last run has compared with their lines."""
+    with duck.connect(place.layout.build, read_only=True) as connection:
+        return [
+            day for (day,) in connection.execute("select day::varchar from seen.fct_sales__days order by 1").fetchall()
+        ]
+
+
 def late_changed_deleted_moved(shop: dict[str, warehouse_lakes.Rows]) -> Iterator[str]:
     """Changes the shop step by step; every step's name says what happened, each to a day of its own."""
     items, orders = shop["order_items"], shop["orders"]
@@ -83,6 +91,28 @@ def test_only_days_that_differ_are_written_anew(rebuilt):
     rebuilt.write(order_items=items)
     build.run(**select)
     assert rewritten(rebuilt) == {(2, 1), (3, 1)}  # the lines of one UTC day
+
+
+def test_only_days_of_which_there_is_news_are_looked_at(rebuilt):
+    select = {"select": ["int_product_versions", "fct_sales"], "exclude": MODELS_ONLY}
+    shop = small_shop()
+    build.run(**select)
+    mark(rebuilt)
+    build.run(**select)
+    assert looked_at(rebuilt) == []
+    of_a_day = [item for item in shop["order_items"] if item["ordered_at"].day == 15]
+    warehouse_lakes.write_days(rebuilt.lake, "order_items", of_a_day, ["2026-01-15"])
+    build.run(**select)
+    assert (looked_at(rebuilt), rewritten(rebuilt)) == (["2026-01-15"], set())  # another file, the same rows
+    of_a_day[0]["quantity"] = 5
+    warehouse_lakes.write_days(rebuilt.lake, "order_items", of_a_day, ["2026-01-15"])
+    build.run(**select)
+    assert (looked_at(rebuilt), rewritten(rebuilt)) == (["2026-01-15"], {(2, 1), (3, 1)})
+    mark(rebuilt)
+    dearer = {"product_id": 1, "product_name": "Milk", "updated_at": at(16, 18), "_op": "u"}
+    rebuilt.write(products_history=[*shop["products_history"], dearer])
+    build.run(**select)
+    assert (looked_at(rebuilt), rewritten(rebuilt)) == (["2026-01-17"], {(6, 1)})  # sold after the price changed
 
 
 @pytest.mark.parametrize("change", ["drop column is_returned", "alter column quantity type bigint"])

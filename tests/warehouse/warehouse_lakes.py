@@ -1,6 +1,7 @@
 """Small lakes for the warehouse's tests: Delta tables in the shape of the processed zone."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -106,18 +107,31 @@ def write(lake: Path, table: str, rows: Rows, loaded_at: datetime = LOADED) -> N
     """
     if table == "orders":
         write(lake, "order_events", events(rows), loaded_at)
+    days = list(DAY) if DAY_OF.get(table) else None
+    deltalake.write_deltalake(_path(lake, table), _filled(table, rows, loaded_at), mode="overwrite", partition_by=days)
+
+
+def write_days(lake: Path, table: str, rows: Rows, days: Iterable[str], loaded_at: datetime = LOADED) -> None:
+    """Replace the UTC days (YYYY-MM-DD) of a table by `rows`, and leave the files of other days as they are."""
+    parts = [dict(zip(DAY, day.split("-"), strict=True)) for day in sorted(days)]
+    of_days = " or ".join("(" + " and ".join(f"{name} = '{value}'" for name, value in it.items()) + ")" for it in parts)
+    if of_days:
+        filled = _filled(table, rows, loaded_at)
+        deltalake.write_deltalake(_path(lake, table), filled, mode="overwrite", predicate=of_days)
+
+
+def _path(lake: Path, table: str) -> str:
+    return str(lake / "processed" / "shop" / table)
+
+
+def _filled(table: str, rows: Rows, loaded_at: datetime) -> pa.Table:
     day = DAY_OF.get(table)
     columns = TABLES[table] | PLATFORM | (DAY if day else {})
     filled = [{"_loaded_at": loaded_at, "_load_id": "t", "_op": "i", **row} for row in rows]
     for row in filled if day else []:
         row |= dict(zip(DAY, row[day].strftime("%Y %m %d").split(), strict=True))
     arrays = {name: pa.array([row.get(name) for row in filled], kind) for name, kind in columns.items()}
-    deltalake.write_deltalake(
-        str(lake / "processed" / "shop" / table),
-        pa.table(arrays, schema=pa.schema(columns)),
-        mode="overwrite",
-        partition_by=list(DAY) if day else None,
-    )
+    return pa.table(arrays, schema=pa.schema(columns))
 
 
 def line(order: int, number: int, product: int, amount: str, ordered_at: datetime, **more: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 with
 
-    source as (select * from {{ source("shop", "order_items") }}),
+    source as (select *, filename as _lake_file from {{ source("shop", "order_items") }}),
 
     renamed as (
 
@@ -16,6 +16,7 @@ with
             ordered_at,
             updated_at,
             _loaded_at,
+            _lake_file,
         from source
 
     )

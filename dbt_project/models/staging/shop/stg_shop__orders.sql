@@ -1,6 +1,6 @@
 with
 
-    source as (select * from {{ source("shop", "orders") }}),
+    source as (select *, filename as _lake_file from {{ source("shop", "orders") }}),
 
     renamed as (
 
@@ -17,6 +17,7 @@ with
             returned_at,
             updated_at,
             _loaded_at,
+            _lake_file,
         from source
 
     )

@@ -1,0 +1,31 @@
+{# What fct_sales is made from, for `changed_days` and `remember`. #}
+{% macro inputs_of_sales() %}
+    {{
+        return(
+            {
+                "instant": "ordered_at",
+                "lines": ref("int_shop_order_items"),
+                "joined": ref("int_shop_orders"),
+                "on": "order_id",
+                "dimensions": {
+                    "product_id": {"relation": ref("int_product_versions"), "key": "product_key"},
+                    "customer_id": {"relation": ref("int_customer_versions"), "key": "customer_key"},
+                    "store_id": {"relation": ref("int_shop_stores"), "columns": ["time_zone"]},
+                },
+            }
+        )
+    }}
+{% endmacro %}
+
+{# What metric_sensor_readings is made from. #}
+{% macro inputs_of_sensor_readings() %}
+    {{
+        return(
+            {
+                "instant": "read_at",
+                "lines": ref("int_shop_sensor_readings"),
+                "dimensions": {"device_id": {"relation": ref("int_shop_devices"), "columns": ["store_id"]}},
+            }
+        )
+    }}
+{% endmacro %}
