@@ -77,11 +77,12 @@ class Session:
         self._store = store
         self._pivots = False
         self._preparing: threading.Thread | None = None
+        self._failure: Exception | None = None
         self._standard = target
         self.version: Version | None
         self._open(wide=wide or meanwhile or as_of is not None)
         if meanwhile:
-            self._preparing = threading.Thread(target=self._prepare, daemon=True)
+            self._preparing = threading.Thread(target=self._prepare_aside, daemon=True)
             self._preparing.start()
         else:
             self._prepare()
@@ -101,7 +102,8 @@ class Session:
 
     def close(self, *, keep: bool = True) -> None:
         """End it, and put a file of answers in its place unless `keep` says otherwise."""
-        self.ready()
+        if self._preparing:
+            self._preparing.join()
         if self.target is not self._standard:
             self.target.close(keep=keep)
         self.connection.close()
@@ -119,11 +121,19 @@ class Session:
             self.lake, self.missing = access.prepare(self.connection, store=self._store)
         access.lock(self.connection, self.lake, self.root)
 
+    def _prepare_aside(self) -> None:
+        try:
+            self._prepare()
+        except Exception as error:  # told to who waits for it
+            self._failure = error
+
     def ready(self) -> None:
-        """Wait until it is prepared."""
+        """Wait until it is prepared; raises what went wrong: a session whose doors are open answers nothing."""
         if self._preparing:
             self._preparing.join()
             self._preparing = None
+        if self._failure:
+            raise self._failure
 
     def refresh(self) -> bool:
         """Take up the version in force; True if it is a newer one than before. Temporary tables stay."""
@@ -246,8 +256,9 @@ class Session:
         """Why a table that `query` names is not there (at this time), or else the error itself."""
         reasons = {**(self.views.missing if self.views else {}), **self.missing}
         asked = query.replace('"', "").casefold()
-        if found := next((reason for name, reason in reasons.items() if name.casefold() in asked), None):
-            return found
+        for name, reason in reasons.items():
+            if name != "lake" and name.casefold() in asked:
+                return reason
         if self.views and not self.views.shown and BESIDE.search(query):
             return reasons.get("lake") or PermanentError("lake", "holds no tables yet", "run `make run` first")
         return error
