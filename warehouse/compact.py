@@ -12,9 +12,9 @@ LEAST_BYTES = 64 << 20
 
 def is_worth_it(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether more than half of a file that is not small is dead: then writing its tables anew beats a plain copy."""
-    query = "select free_blocks, total_blocks, block_size from pragma_database_size() where database_name = ?"
-    name = connection.execute("select current_database()").fetchall()[0][0]
-    free, total, size = connection.execute(query, [name]).fetchall()[0]
+    # no parameter in it: the first one lets DuckDB import pandas, which costs 0.7 CPU-seconds
+    query = "select free_blocks, total_blocks, block_size from pragma_database_size()"
+    free, total, size = connection.execute(f"{query} where database_name = current_database()").fetchall()[0]
     return bool(total * size >= LEAST_BYTES and free > total * DEAD_SHARE)
 
 

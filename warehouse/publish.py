@@ -156,14 +156,11 @@ def _copied(place: Layout, draft: Path) -> dict[str, int]:
 def _keep_only_published_schemas(path: Path) -> None:
     with duck.connect(path) as connection:
         schemas = connection.execute(
-            """
-            select schema_name from duckdb_schemas()
-            where database_name = current_database() and not internal and schema_name not in (select unnest(?))
-            """,
-            [[*PUBLISHED_SCHEMAS, "main"]],
+            "select schema_name from duckdb_schemas() where database_name = current_database() and not internal"
         ).fetchall()
         for (schema,) in schemas:
-            connection.execute(f"drop schema {duck.quoted(schema)} cascade")
+            if schema not in (*PUBLISHED_SCHEMAS, "main"):
+                connection.execute(f"drop schema {duck.quoted(schema)} cascade")
         connection.execute("checkpoint")
 
 

@@ -25,8 +25,8 @@ class NodeResult:
     """What one dbt node did.
 
     `kind` is model, seed, test or unit_test; `status` is dbt's (success, pass, warn, fail, error, skipped);
-    `failures` counts the rows a test found; `rows` and `bytes` are those of the model or seed (None for tests and
-    for views over a lake on S3; a view has 0 bytes).
+    `failures` counts the rows a test found; `rows` and `bytes` are those of the model or seed (None for tests,
+    for views beyond staging, and for all views over a lake on S3; a view has 0 bytes).
     """
 
     unique_id: str
