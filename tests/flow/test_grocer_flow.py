@@ -121,6 +121,35 @@ TOTALS = {
         "select month_start_date, sum(line_count), sum(sales_amount) from marts.fct_sales_monthly group by 1",
         "select date_trunc('month', day)::date, count(*), sum(sales) from lines group by 1",
     ),
+    "every month, store and department of the monthly table": (
+        """
+        select month_start_date, store_id, department_name, order_count, line_count, quantity, sales_amount, net_amount
+        from marts.fct_sales_monthly join marts.dim_store using (store_key)
+        """,
+        """
+        select date_trunc('month', day)::date, store_id, coalesce(department, 'unknown department'),
+            count(distinct basket_id), count(*), sum(quantity)::bigint, sum(sales), sum(sales - coupon)
+        from lines left join products using (product_id) group by 1, 2, 3
+        """,
+    ),
+    "every basket's day, household, lines and amounts": (
+        "select order_id, order_date, customer_id, line_count, quantity, sales_amount, net_amount"
+        " from marts.fct_orders",
+        """
+        select basket_id, min(day), min(household_id), count(*), sum(quantity)::bigint, sum(sales), sum(sales - coupon)
+        from lines group by 1
+        """,
+    ),
+    "articles and households of the dimensions": (
+        """
+        select (select count(*) from marts.dim_product where is_current and product_key <> '-1'),
+            (select count(*) from marts.dim_customer where is_current and customer_key <> '-1')
+        """,
+        """
+        select (select count(distinct product_id) from products),
+            (select count(*) from (select household_id from lines union select household_id from people))
+        """,
+    ),
 }
 
 
