@@ -98,6 +98,22 @@ def test_monthly_sales_add_up_to_the_sales(second, site):
     )
 
 
+def test_every_order_has_a_row_with_the_milestones_that_the_source_has(second, site):
+    columns = "order_id, customer_id, store_id, status_code, ordered_at, paid_at, shipped_at, delivered_at, returned_at"
+    assert site.warehouse(f"select {columns} from marts.fct_orders order by 1") == site.source(
+        f"select {columns} from orders order by 1"
+    )
+
+
+def test_the_stock_of_the_newest_day_is_the_sum_of_all_movements_at_the_source(second, site):
+    ours = """
+        select store_id, product_id, quantity_on_hand from marts.fct_inventory_daily
+        qualify row_number() over (partition by store_id, product_id order by inventory_date desc) = 1 order by 1, 2
+    """
+    theirs = "select store_id, product_id, sum(quantity_change) from stock_movements group by 1, 2 order by 1, 2"
+    assert site.warehouse(ours) == site.source(theirs)
+
+
 def test_dagster_knows_a_materialization_of_every_asset_of_the_golden_graph(first):
     declared = {line.split()[0] for line in GOLDEN.read_text().splitlines() if re.match(r"[a-z]", line)}
     assert {key for key, _, _ in first.materialized} == declared
