@@ -104,6 +104,8 @@ class Layer:
         names = Names(" and ".join(it.name for it in asked), self.dimensions(*(it.name for it in asked)))
         groups = {short(name, names): names.resolved(name) for name in by}
         if any(it.is_money for it in asked):
+            if not any(it.short == CURRENCY for it in names.dimensions):
+                raise SpecError(f"metric {names.metrics}", "have no currency in common", "ask for them one by one")
             groups.setdefault(CURRENCY, names.resolved(CURRENCY))
         for metric in asked:
             _check_time(metric, [it for it in groups.values() if it.startswith("metric_time")])

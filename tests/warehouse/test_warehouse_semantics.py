@@ -139,6 +139,21 @@ QUESTIONS = {
         " y as (select month, 'USD', sum(revenue) over (partition by year(month) order by month) from m)"
         " select * from y where month >= '2025-12-01'",
     ),
+    "an average over delivered orders": (
+        (["hours_to_delivery"], ["region"]),
+        {},
+        "select region, avg(hours_to_delivery)"
+        " from marts.fct_orders join marts.dim_store using (store_key) group by all",
+    ),
+    "stock, never added up over days": (
+        (["stock_units", "out_of_stock_rate"], ["month", "product_name"]),
+        {},
+        "with i as (select *, date_trunc('month', inventory_date)::date as month from marts.fct_inventory_daily)"
+        " select month, product_name, sum(quantity_on_hand) filter"
+        " (inventory_date = (select max(inventory_date) from i as j where j.month = i.month)),"
+        " count(*) filter (is_out_of_stock) / count(*)"
+        " from i join marts.dim_product using (product_key) group by all",
+    ),
     "28 days that end with each day": (
         (["revenue_28_days"], ["day"]),
         {"since": date(2026, 1, 1), "until": date(2026, 1, 20)},
