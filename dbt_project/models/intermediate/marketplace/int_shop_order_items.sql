@@ -18,7 +18,9 @@ with
             -- a line whose order is not there yet counts on the day until which it is to be shipped
             coalesce(orders.ordered_at, order_items.shipping_limit_at) as ordered_at,
             coalesce(orders.ordered_at, order_items.shipping_limit_at) as updated_at,
-            order_items._loaded_at
+            order_items._loaded_at,
+            -- the instant comes from another table
+            cast(null as varchar) as _lake_file
         from order_items
         left join orders on order_items.order_id = orders.order_id
 

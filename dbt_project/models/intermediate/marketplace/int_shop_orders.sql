@@ -45,7 +45,9 @@ with
                 coalesce(orders.shipped_at, orders.ordered_at),
                 coalesce(orders.delivered_at, orders.ordered_at)
             ) as updated_at,
-            orders._loaded_at
+            orders._loaded_at,
+            -- the customer comes from another table
+            cast(null as varchar) as _lake_file
         from orders
         left join customers on orders.order_customer_id = customers.order_customer_id
 
