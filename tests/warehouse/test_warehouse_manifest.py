@@ -1,6 +1,7 @@
 """The parsed project is kept for the next process, and only trusted for the project it was made of."""
 
 import pytest
+
 from warehouse import build, runner
 
 
