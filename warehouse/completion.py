@@ -13,9 +13,8 @@ KEYWORDS = tuple(
     """select,from,where,group by,group by all,order by,having,qualify,limit,join,left join,full join,cross join,
     asof join,using,on,with,as,and,or,not,in,is null,is not null,between,like,ilike,case,when,then,else,end,cast,
     distinct,union all,except,intersect,exists,over,partition by,rows between,filter,desc,asc,nulls last,describe,
-    summarize,explain,values,pivot,unpivot,create temp table,date,timestamp,interval,true,false,null,exclude,replace""".replace(
-        "\n    ", ""
-    ).split(",")
+    summarize,explain,values,pivot,unpivot,create temp table,date,timestamp,interval,true,false,null,exclude,
+    replace""".replace("\n    ", "").split(",")
 )
 _WORD = re.compile(r"[\w.]*$")
 _AFTER = "where|join|left|right|full|inner|cross|on|using|group|order|limit|asof|natural|having|qualify|union|window"

@@ -54,7 +54,9 @@ def test_a_sale_finds_the_customer_as_she_was_then(ask):
 
 
 def test_a_deleted_product_still_has_its_department(ask):
-    sql = "select department_name, is_current, is_deleted from marts.fct_sales join marts.dim_product using (product_key)"
+    sql = (
+        "select department_name, is_current, is_deleted from marts.fct_sales join marts.dim_product using (product_key)"
+    )
     assert ask(f"{sql} where order_id = 2") == [("OFFICE", False, True)]
 
 
