@@ -229,13 +229,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000, help="default: 10,000,000")
     parser.add_argument("--days", type=int, default=90, help="default: 90")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each runs; medians count (default: 3)")
-    parser.add_argument("--only", default="", help=f"of {', '.join(PARTS)}, separated by commas")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")
-    options = parser.parse_args()
-    if unknown := {word for word in options.only.split(",") if word} - set(PARTS):
-        parser.error(f"nothing is called {sorted(unknown)[0]!r}; known are {', '.join(PARTS)}")
-    return options
+    return section.options(parser, PARTS)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def by_pyarrow(file: str, root: str, tuned: bool = False) -> Mapping[str, Any]:
     All else is as pyarrow has it by default; `tuned`: columns are encoded as the lake does it.
     """
     options: dict[str, Any] = {}
-    for day, pieces in groupby(parquet._pieces("_day", _batches(file)), key=itemgetter(0)):
+    for day, pieces in groupby(parquet.by_day("_day", _batches(file)), key=itemgetter(0)):
         folder = Path(root, parquet.day_folder(FIRST + datetime.timedelta(days=day - _number(FIRST))))
         folder.mkdir(parents=True)
         table = pa.concat_tables(rows for _, rows in pieces)
@@ -96,7 +96,7 @@ def by_dataset(file: str, root: str) -> Mapping[str, Any]:
     schema = pa.schema([(name, pa.string()) for name in DAY_COLUMNS])
 
     def parted() -> Iterator[pa.RecordBatch]:
-        for day, rows in parquet._pieces("_day", _batches(file)):
+        for day, rows in parquet.by_day("_day", _batches(file)):
             values = parquet.partition_values(FIRST + datetime.timedelta(days=day - _number(FIRST)))
             for name, value in values.items():
                 rows = rows.append_column(name, pa.repeat(pa.scalar(value), rows.num_rows))

@@ -376,15 +376,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sf", type=float, default=1.0, help="scale of TPC-H (default: 1)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each runs; medians count (default: 3)")
     parser.add_argument("--gb", type=float, default=5.0, help="size of the file that is published (default: 5)")
     parser.add_argument("--scratch", help="a folder on the file system to measure (default: the temporary folder)")
-    parser.add_argument("--only", default="", help=f"of {', '.join(PARTS)}, separated by commas")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")
-    options = parser.parse_args()
-    if unknown := {word for word in options.only.split(",") if word} - set(PARTS):
-        parser.error(f"nothing is called {sorted(unknown)[0]!r}; known are {', '.join(PARTS)}")
-    return options
+    return section.options(parser, PARTS)
 
 
 if __name__ == "__main__":

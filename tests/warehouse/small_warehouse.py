@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from warehouse.layout import layout
 
@@ -20,6 +21,15 @@ TABLES = """
         from (values (1, 2.00), (1, 2.50), (2, 9.99), (3, 1.00), (4, 2.50), (5, 0.00), (6, 2.50)) as t(o, n);
     create table metrics.metric_sensor_readings as select range as device_id from range(3)
 """
+
+
+def only(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Publish version 1 at `root`, with neither a lake nor a metrics store beside it."""
+    monkeypatch.setenv("WAREHOUSE_ROOT", str(root))
+    for name in ("LAKE_ROOT", "METRICS_READER_DSN", "WATERSHED_STATE"):
+        monkeypatch.delenv(name, raising=False)
+    publish(root)
+    return root
 
 
 def publish(root: Path, number: int = 1) -> Path:

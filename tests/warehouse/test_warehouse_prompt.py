@@ -17,11 +17,7 @@ COUNT = "select count(*) as lines from fct_sales"
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("WAREHOUSE_ROOT", str(tmp_path))
-    for name in ("LAKE_ROOT", "METRICS_READER_DSN", "WATERSHED_STATE"):
-        monkeypatch.delenv(name, raising=False)
-    small_warehouse.publish(tmp_path)
-    return tmp_path
+    return small_warehouse.only(tmp_path, monkeypatch)
 
 
 def ask(command=None, stdin="", **options):
