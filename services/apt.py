@@ -1,6 +1,8 @@
 """Where this machine gets its Debian packages from, read from its apt configuration; no mirror is named here."""
 
+import fcntl
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from urllib.parse import urlsplit
 from lake.errors import PermanentError
 from services.process import program, run
 
+LOCK = Path(tempfile.gettempdir()) / "watershed-apt.lock"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)(?:\s+(?P<components>.+))?")
 
@@ -98,10 +101,12 @@ def offers(package: str) -> bool:
 
 
 def install(*packages: str) -> None:
-    """Install `packages` on this machine; only root may."""
+    """Install `packages` on this machine; only root may. One process at a time does: others wait."""
     mend = f"run `apt-get install {' '.join(packages)}` by hand and read what it says"
-    run([*_apt_get(), "update"], "services, apt", mend)
-    run([*_apt_get(), "install", "-y", "--no-install-recommends", *packages], "services, apt", mend)
+    with LOCK.open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        run([*_apt_get(), "update"], "services, apt", mend)
+        run([*_apt_get(), "install", "-y", "--no-install-recommends", *packages], "services, apt", mend)
 
 
 def _apt_get() -> list[str]:
