@@ -149,7 +149,7 @@ def _cohorts(found: Sequence[Cohort], width: int) -> Any:
             "cohort": f"{cohort.start:%b %Y}" if is_wide else f"{cohort.start:%b %y}",
             "since": since,
             "share": active / cohort.size,
-            "shown": f"{active / cohort.size:.0%}" if is_wide else f"{100 * active / cohort.size:.0f}",
+            "shown": _share(active / cohort.size, is_wide),
             "title": f"{cohort.size:,} new customers in {cohort.start:%B %Y}: {active:,} ordered "
             f"{since} month{'s' if since > 1 else ''} later",
         }
@@ -169,6 +169,12 @@ def _cohorts(found: Sequence[Cohort], width: int) -> Any:
     )
     text = base.mark_text(fontSize=12 if is_wide else 9, color=INK, aria=False).encode(text="shown:N")
     return altair.layer(cells, text)
+
+
+def _share(share: float, is_wide: bool) -> str:
+    """`37%`, and `0.4%` of few: a cell that is not empty must not say 0."""
+    digits = 1 if 0 < share < 0.01 else 0
+    return f"{share:.{digits}%}" if is_wide else f"{100 * share:.{digits}f}"
 
 
 def standing_alone(drawn: str) -> str:
