@@ -24,6 +24,7 @@ OURS = {
     "project unchanged?": ("warehouse.runner", "project_key"),
     "dbt": ("warehouse.runner", "_dbt"),
     "rows and bytes counted": ("warehouse.build", "_extents"),
+    "what has news": ("warehouse.news", "plan"),
     "proof": ("warehouse.proof", "record"),
     "build file opened": ("warehouse.recover", "sound_build_file"),
     "handles closed": ("warehouse.runner", "close_handles"),

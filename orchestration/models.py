@@ -12,7 +12,7 @@ from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
 from orchestration import outcome, page
 from warehouse import build, publish
-from warehouse.report import BuildReport, Progress
+from warehouse.report import REUSED, BuildReport, Progress
 
 POOL = "warehouse"  # one build at a time, across processes; the build's own lock guards it where no daemon runs
 WAIT_S = 900.0
@@ -69,7 +69,9 @@ def assets() -> list[dg.AssetsDefinition]:
             context.log.warning(report.note)
         models, tests = report.of_kind("model", "seed"), report.of_kind("test", "unit_test")
         passed = sum(result.is_ok for result in tests)
-        context.log.info(f"{len(models)} models built, {passed} of {len(tests)} tests passed")
+        reused = sum(result.status == REUSED for result in models)
+        built = f"{len(models) - reused} models built, {reused} without news reused"
+        context.log.info(f"{built}; {passed} of {len(tests)} tests passed")
         yield from _events(context, report)
         if not report.is_ok:
             raise dg.Failure(_failure(report), allow_retries=False)
@@ -139,9 +141,13 @@ def _events(context: dg.AssetExecutionContext, report: BuildReport) -> Iterator[
         yield dg.AssetCheckResult(
             asset_key=check.asset_key,
             check_name=check.name,
-            passed=found.is_ok and found.status != "warn",
-            severity=dg.AssetCheckSeverity.WARN if found.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failing_rows": found.failures or 0, "duration_s": round(found.seconds, 3)},
+            passed=found.is_ok and found.verdict != "warn",
+            severity=dg.AssetCheckSeverity.WARN if found.verdict == "warn" else dg.AssetCheckSeverity.ERROR,
+            metadata={
+                "failing_rows": found.failures or 0,
+                "duration_s": round(found.seconds, 3),
+                "status": found.status,
+            },
             description=found.message or None,
         )
 

@@ -6,7 +6,7 @@ Publishing what was built is the business of `warehouse.publish`.
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import duckdb
 
 from lake import duck
 from lake.errors import BuildFailed, PlatformError
-from warehouse import lock, proof, recover, release, runner, verdicts
+from warehouse import calendar, lock, news, proof, recover, release, runner, verdicts
 from warehouse.layout import Layout, layout
-from warehouse.report import BuildReport, NodeResult, Progress
+from warehouse.report import REUSED, BuildReport, NodeResult, Progress
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def run(
     full_refresh: bool = False,
     unit_tests: bool = True,
     must_pass: bool = True,
+    reuse: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     wait_s: float = 0.0,
     root: Layout | Path | str | None = None,
@@ -47,10 +48,13 @@ def run(
     """Build the selected models (all by default), and test each before what depends on it.
 
     `select` and `exclude` are dbt selectors; `state` is the folder of another build's manifest, for `state:modified+`.
+    Of the whole project only that is built and tested of which there is news; the rest is reported as `reused`. All is
+    built without `reuse`, with `full_refresh`, and with unit tests.
     Afterwards no handle on the build file is open in this process.
-    Raises Busy if another build still runs after `wait_s` seconds, and, unless `must_pass` is off, BuildFailed if a
-    model or test failed.
+    Raises SpecError for holidays that nobody knows, Busy if another build still runs after `wait_s` seconds, and,
+    unless `must_pass` is off, BuildFailed if a model or test failed.
     """
+    calendar.check()
     place = layout(root)
     began = time.monotonic()
     with lock.held(place.lock, wait_s):
@@ -59,14 +63,21 @@ def run(
         if before.doubtful:
             notes.append(recover.take_back(place, before.doubtful, manifest(root)["nodes"]))
         proof.trust(place)
-        command = _command(select, exclude, full_refresh, unit_tests, state)
-        outcome = runner.invoke(place, command, _listener(place, on_progress))
-        if outcome.result is None:
-            raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
-        built = _extents(place.build, views=not os.environ.get("LAKE_ROOT", "").startswith("s3://"))
-        results = tuple(_result(result, built) for result in outcome.result.results)
-        proof.record(place, before, results, manifest(root))
+        project = manifest(root)
+        everything = full_refresh or unit_tests or not reuse
+        plan = None if select or exclude or state else news.plan(place, before, project, everything=everything)
+        command = _command(_named(plan, project["nodes"]) or select, exclude, full_refresh, unit_tests, state)
+        found = [] if plan and not plan.build else _built(place, command, on_progress)
+        extents = _extents(place.build, views=not os.environ.get("LAKE_ROOT", "").startswith("s3://"))
+        results = tuple(_result(result, extents) for result in found)
+        if plan:
+            stamp = news.stamp(place) if found else before.stamp
+            proof.record(place, plan.kept(before), results, project, plan.basis, stamp)
+        else:
+            proof.record(place, before, results, project)
         verdicts.record(place, results)
+        reused = _reused(place, plan, project["nodes"], extents) if plan else ()
+        results = (*reused, *results)
     report = BuildReport(results, time.monotonic() - began, " ".join(note for note in notes if note) or None)
     if must_pass and not report.is_ok:
         raise report.failure(place)
@@ -131,6 +142,19 @@ def _finished(place: Layout) -> str | None:
     return f"Version {version.number}, whose publish was stopped, is in force now." if version else None
 
 
+def _named(plan: news.Plan | None, nodes: Mapping[str, Any]) -> list[str]:
+    """The names of the nodes of which there is news; none if all or a part is to be built, whatever its news."""
+    return [nodes[unique_id]["name"] for unique_id in plan.build] if plan and plan.reuse else []
+
+
+def _built(place: Layout, command: list[str], on_progress: Callable[[Progress], None] | None) -> list[Any]:
+    """What dbt says of each node that it built or tested."""
+    outcome = runner.invoke(place, command, _listener(place, on_progress))
+    if outcome.result is None:
+        raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
+    return list(outcome.result.results)
+
+
 def _command(
     select: Sequence[str], exclude: Sequence[str], full_refresh: bool, unit_tests: bool, state: Path | None
 ) -> list[str]:
@@ -175,6 +199,29 @@ def _result(result: Any, built: dict[str, tuple[int, int]]) -> NodeResult:
         rows=rows,
         bytes=size,
     )
+
+
+def _reused(
+    place: Layout, plan: news.Plan, nodes: Mapping[str, Any], built: dict[str, tuple[int, int]]
+) -> Iterator[NodeResult]:
+    """What is said of nodes that stay as they are: of a table its rows, of a test its last verdict."""
+    known = verdicts.verdicts(place) if plan.reuse else {}
+    for unique_id in plan.reuse:
+        node, verdict = nodes[unique_id], known.get(unique_id)
+        kind = str(node["resource_type"])
+        extent = built.get(f"{node['schema']}.{node.get('alias') or node['name']}") if kind != "test" else None
+        yield NodeResult(
+            unique_id=unique_id,
+            name=node["name"],
+            kind=kind,
+            status=REUSED,
+            seconds=0.0,
+            message=verdict.message if verdict else "",
+            failures=verdict.failures if verdict else None,
+            rows=extent[0] if extent else None,
+            bytes=extent[1] if extent else None,
+            was=verdict.status if verdict else None,
+        )
 
 
 def _extents(path: Path, *, views: bool) -> dict[str, tuple[int, int]]:

@@ -5,13 +5,13 @@ part of the models adds what it built and tested and vouches for nothing else; a
 takes their proof away; and a build that was killed proves nothing.
 
 It also keeps which incremental models are *doubtful*: what a test has refuted, or a kill has interrupted, must not be
-built upon. See `recover`.
+built upon. See `recover`. And what each node rested on when the whole project was last built, see `news`.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from warehouse.clone import sync, written
@@ -27,10 +27,16 @@ Nodes = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Proof:
-    """Nodes that passed, each with the signature it had then; and models not to be built upon (or ALL of them)."""
+    """Nodes that passed, each with the signature it had then; and models not to be built upon (or ALL of them).
+
+    `basis` tells of nodes what they rested on when they passed in a build of the whole project, and nothing since has
+    been built without them (see `news`); `stamp` is that of the build file.
+    """
 
     passed: Mapping[str, str]
     doubtful: frozenset[str] = frozenset()
+    basis: Mapping[str, str] = field(default_factory=dict)
+    stamp: str = ""
 
 
 def proof(place: Layout) -> Proof:
@@ -41,13 +47,13 @@ def proof(place: Layout) -> Proof:
         return Proof({})
     if not isinstance(told, dict):  # as it was written before signatures were kept
         return Proof({})
-    return Proof(told["passed"], frozenset(told["doubtful"]))
+    return Proof(told["passed"], frozenset(told["doubtful"]), told.get("basis", {}), told.get("stamp", ""))
 
 
 def missing(place: Layout, nodes: Nodes) -> set[str]:
     """The nodes of the project (those of dbt's manifest) that have not passed as they are now."""
     passed = proof(place).passed
-    wanted = {unique_id: node for unique_id, node in nodes.items() if _is_wanted(node)}
+    wanted = {unique_id: node for unique_id, node in nodes.items() if is_wanted(node)}
     return {unique_id for unique_id, node in wanted.items() if passed.get(unique_id) != signature(node)}
 
 
@@ -55,7 +61,7 @@ def withdraw(place: Layout) -> Proof:
     """Note that a build is under way; returns what was proven before it, and what is doubtful since a kill."""
     before = proof(place)
     touched = place.touched.read_text().split() if place.touched.exists() else []
-    before = Proof(before.passed, before.doubtful | set(touched))
+    before = replace(before, doubtful=before.doubtful | set(touched))
     _write(place, Proof({}, before.doubtful))
     return before
 
@@ -73,8 +79,19 @@ def touch(place: Layout, unique_id: str) -> None:
     sync(place.touched)
 
 
-def record(place: Layout, before: Proof, results: Iterable[NodeResult], manifest: Nodes) -> None:
-    """Note what a finished build proved and refuted, beside what was proven `before`."""
+def record(
+    place: Layout,
+    before: Proof,
+    results: Iterable[NodeResult],
+    manifest: Nodes,
+    basis: Mapping[str, str] | None = None,
+    stamp: str = "",
+) -> None:
+    """Note what a finished build proved and refuted, beside what was proven `before`.
+
+    `basis` is what the nodes rested on in a build of the whole project, and `stamp` the build file's since. A build of
+    a part has none: what it built, and what rests on that, has news for the next build of the whole.
+    """
     verdicts = {result.unique_id: result.is_ok for result in results}
     nodes = manifest["nodes"]
     untested = _tests_of(manifest, {unique_id for unique_id, is_ok in verdicts.items() if is_ok}) - verdicts.keys()
@@ -83,8 +100,11 @@ def record(place: Layout, before: Proof, results: Iterable[NodeResult], manifest
         unique_id: signature(nodes[unique_id]) for unique_id, is_ok in verdicts.items() if is_ok and unique_id in nodes
     }
     touched = place.touched.read_text().split() if place.touched.exists() else []
-    refuted = _with_parents(manifest, {unique_id for unique_id, is_ok in verdicts.items() if not is_ok})
-    _write(place, Proof(passed, frozenset(touched) & refuted))
+    refuted = _with(manifest.get("parent_map", {}), {unique_id for unique_id, is_ok in verdicts.items() if not is_ok})
+    stale = refuted | (_with(manifest.get("child_map", {}), set(verdicts)) if basis is None else set())
+    rested = {**before.basis, **(basis or {})}
+    rested = {unique_id: rested[unique_id] for unique_id in passed if unique_id in rested and unique_id not in stale}
+    _write(place, Proof(passed, frozenset(touched) & refuted, rested, stamp or before.stamp))
     place.touched.unlink(missing_ok=True)
 
 
@@ -94,7 +114,8 @@ def doubt_all(place: Layout) -> None:
         _write(place, Proof({}, frozenset({ALL})))
 
 
-def _is_wanted(node: Mapping[str, Any]) -> bool:
+def is_wanted(node: Mapping[str, Any]) -> bool:
+    """Whether a node of the manifest is to pass before the build is published."""
     # dbt lists the tests of models that are switched off (another shop's) as switched off themselves
     return node["resource_type"] in KINDS and (node.get("config") or {}).get("enabled", True)
 
@@ -127,11 +148,11 @@ def _tests_of(manifest: Nodes, built: set[str]) -> set[str]:
     return tests
 
 
-def _with_parents(manifest: Nodes, wanted: set[str]) -> set[str]:
-    """These nodes and all that they are made from."""
+def _with(relatives: Mapping[str, Iterable[str]], wanted: set[str]) -> set[str]:
+    """These nodes and all that they are made from, or that is made from them, by a map to parents or to children."""
     seen, waiting = set(wanted), list(wanted)
     while waiting:
-        fresh = set(manifest.get("parent_map", {}).get(waiting.pop(), ())) - seen
+        fresh = set(relatives.get(waiting.pop(), ())) - seen
         seen |= fresh
         waiting.extend(fresh)
     return seen
@@ -139,4 +160,5 @@ def _with_parents(manifest: Nodes, wanted: set[str]) -> set[str]:
 
 def _write(place: Layout, it: Proof) -> None:
     place.proven.parent.mkdir(parents=True, exist_ok=True)
-    written(place.proven, json.dumps({"passed": dict(it.passed), "doubtful": sorted(it.doubtful)}, indent=1))
+    told = {"passed": dict(it.passed), "doubtful": sorted(it.doubtful), "basis": dict(it.basis), "stamp": it.stamp}
+    written(place.proven, json.dumps(told, indent=1))

@@ -124,7 +124,7 @@ def repair(stubborn: Sequence[str] = (), *, root: Path | str | None = None, say:
         chosen = [f"{name}+" for name in stubborn]
         build.run(chosen, full_refresh=True, unit_tests=False, must_pass=False, wait_s=WAIT_S, root=root)
     say("warehouse: building")
-    report = build.run(unit_tests=False, must_pass=False, wait_s=WAIT_S, root=root)
+    report = build.run(unit_tests=False, must_pass=False, reuse=False, wait_s=WAIT_S, root=root)
     if not report.is_ok:
         say(str(report.failure(layout(root))))
         return False

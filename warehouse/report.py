@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from lake.errors import BuildFailed
 from warehouse.layout import Layout
 
-PASSED = frozenset({"success", "pass", "warn", "no-op"})
+REUSED = "reused"
+PASSED = frozenset({"success", "pass", "warn", "no-op", REUSED})
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class Progress:
 class NodeResult:
     """What one dbt node did.
 
-    `kind` is model, seed, test or unit_test; `status` is dbt's (success, pass, warn, fail, error, skipped);
-    `failures` counts the rows a test found; `rows` and `bytes` are those of the model or seed (None for tests,
-    for views beyond staging, and for all views over a lake on S3; a view has 0 bytes).
+    `kind` is model, seed, test or unit_test; `status` is dbt's (success, pass, warn, fail, error, skipped), or `reused`
+    if there was no news of it: then `verdict` is the status that a test had when it last ran. `failures` counts rows
+    that a test found; `rows` and `bytes` are those of the model or seed (None for tests, for views beyond staging, and
+    for all views over a lake on S3; a view has 0 bytes).
     """
 
     unique_id: str
@@ -38,6 +40,12 @@ class NodeResult:
     failures: int | None
     rows: int | None
     bytes: int | None
+    was: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The status of the node when it last ran, now or before."""
+        return self.was or self.status
 
     @property
     def is_ok(self) -> bool:
@@ -47,7 +55,7 @@ class NodeResult:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """All nodes of one build, in the order in which they ended; `note` says what was mended before it."""
+    """All nodes of one build: those reused, then the others as they ended; `note` says what was mended before it."""
 
     results: tuple[NodeResult, ...]
     seconds: float

@@ -62,11 +62,15 @@ def project_key(place: Layout) -> str:
         *(importlib.metadata.version(name) for name in ("dbt-core", "dbt-duckdb")),
     )
     digest.update("\0".join(facts).encode())
-    for path in sorted(path for path in place.project.rglob("*") if path.suffix in PROJECT_FILES):
-        relative = path.relative_to(place.project)
-        if relative.parts[0] not in ("target", "logs"):
-            digest.update(f"\0{relative}\0".encode() + path.read_bytes())
+    for path in project_files(place):
+        digest.update(f"\0{path.relative_to(place.project)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def project_files(place: Layout) -> list[Path]:
+    """The files that make up the dbt project, by name."""
+    found = (path for path in place.project.rglob("*") if path.suffix in PROJECT_FILES)
+    return sorted(path for path in found if path.relative_to(place.project).parts[0] not in ("target", "logs"))
 
 
 def close_handles() -> None:

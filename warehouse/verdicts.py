@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from warehouse.layout import Layout
-from warehouse.report import NodeResult
+from warehouse.report import REUSED, NodeResult
 
 KINDS = ("test", "unit_test")
 
@@ -40,7 +40,7 @@ def record(place: Layout, results: Iterable[NodeResult]) -> None:
     ran = {
         result.unique_id: Verdict(result.status, result.failures or 0, result.message, round(result.seconds, 3), now)
         for result in results
-        if result.kind in KINDS and result.status != "skipped"
+        if result.kind in KINDS and result.status not in ("skipped", REUSED)
     }
     if not ran:
         return
