@@ -70,8 +70,8 @@ def assets() -> list[dg.AssetsDefinition]:
         models, tests = report.of_kind("model", "seed"), report.of_kind("test", "unit_test")
         passed = sum(result.is_ok for result in tests)
         reused = sum(result.status == REUSED for result in models)
-        built = f"{len(models) - reused} models built, {reused} without news reused"
-        context.log.info(f"{built}; {passed} of {len(tests)} tests passed")
+        built = f"{len(models) - reused} models built" + (f", {reused} reused" if reused else "")
+        context.log.info(f"{built}, {passed} of {len(tests)} tests passed")
         yield from _events(context, report)
         if not report.is_ok:
             raise dg.Failure(_failure(report), allow_retries=False)

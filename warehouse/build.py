@@ -119,7 +119,8 @@ def freshness(root: Path | str | None = None) -> dict[str, str]:
     place = layout(root)
     with lock.held(place.lock, wait_s=60.0):
         outcome = runner.invoke(place, ["source", "freshness"])
-    found = getattr(outcome.result, "results", ())
+    # the project's hook (on-run-start) runs here, too, and stands among the results
+    found = [it for it in getattr(outcome.result, "results", ()) if str(it.node.resource_type) == "source"]
     return {f"{it.node.source_name}.{it.node.name}": str(it.status) for it in found}
 
 
