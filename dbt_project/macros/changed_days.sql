@@ -22,7 +22,8 @@
         {% do run_query("drop table if exists " ~ seen("project_now")) %} {{ return(none) }}
     {% endif %}
     {% do look(instant, lines, joined, dimensions) %}
-    {% if is_incremental() and is_remembered(joined, dimensions) %}
+    {% set wanted = ["files"] + (["joined"] if joined is not none else []) + dimensions.keys() | list %}
+    {% if is_incremental() and all_files_are_named() and is_remembered(wanted) %}
         {% set days = differing_days(instant, lines, joined, on, dimensions) %}
         {% do run_query("create table " ~ seen("days") ~ " as " ~ days) %}
     {% endif %}
@@ -38,23 +39,7 @@
 
         was_there as (select part, day, file, row_count from {{ seen("files") }}),
 
-        differing as (
-            (
-                select *
-                from now_there
-                except
-                select *
-                from was_there
-            )
-            union all
-            (
-                select *
-                from was_there
-                except
-                select *
-                from now_there
-            )
-        ),
+        differing as ({{ differing_rows("now_there", "was_there") }}),
 
         changed as (
 
@@ -80,33 +65,7 @@
             {% endif %}
             {% for id in dimensions %}
                 union all
-                select {{ utc_day("fact." ~ instant) }}
-                from {{ this }} as fact
-                inner join
-                    (
-                        select id, min(since) as since
-                        from
-                            (
-                                (
-                                    select *
-                                    from {{ seen(id ~ "_now") }}
-                                    except
-                                    select *
-                                    from {{ seen(id) }}
-                                )
-                                union all
-                                (
-                                    select *
-                                    from {{ seen(id) }}
-                                    except
-                                    select *
-                                    from {{ seen(id ~ "_now") }}
-                                )
-                            )
-                        group by id
-                    ) as news
-                    on fact.{{ id }} = news.id
-                    and fact.{{ instant }} >= news.since
+                {{ days_of_other_meaning(this, instant, id) }}
             {% endfor %}
 
         )
@@ -114,6 +73,35 @@
     select distinct day
     from changed
     where day is not null
+{% endmacro %}
+
+{# The days of a fact on which it names an id that means something else than it did. #}
+{% macro days_of_other_meaning(fact, instant, id) %}
+    select {{ utc_day("fact." ~ instant) }} as day
+    from {{ fact }} as fact
+    inner join
+        (select id, min(since) as since from ({{ differing_rows(seen(id ~ "_now"), seen(id)) }}) group by id) as news
+        on fact.{{ id }} = news.id
+        and fact.{{ instant }} >= news.since
+{% endmacro %}
+
+{# Rows that one of two tables has and the other has not. #}
+{% macro differing_rows(one, other) %}
+    (
+        select *
+        from {{ one }}
+        except
+        select *
+        from {{ other }}
+    )
+    union all
+    (
+        select *
+        from {{ other }}
+        except
+        select *
+        from {{ one }}
+    )
 {% endmacro %}
 
 {# The days in question as pairs of their first day and the day after; none if all days are. #}
@@ -151,16 +139,17 @@
     {% endif %}
 {% endmacro %}
 
-{# A table in which is remembered what this fact was built from. #}
-{% macro seen(what) %} {{ return("seen." ~ adapter.quote(this.identifier ~ "__" ~ what)) }} {% endmacro %}
+{# A table in which is remembered what this fact (or another one) was built from. #}
+{% macro seen(what, of=none) %}
+    {{ return("seen." ~ adapter.quote((of or this).identifier ~ "__" ~ what)) }}
+{% endmacro %}
 
-{# What is remembered of this fact. #}
-{% macro remembered() %}
+{# What is remembered of this fact (or of another one). #}
+{% macro remembered(of=none) %}
     {% set found = [] %}
+    {% set prefix = (of or this).identifier ~ "__" %}
     {% for name in run_query("select table_name from duckdb_tables() where schema_name = 'seen'").columns[0].values() %}
-        {% if name.startswith(this.identifier ~ "__") %}
-            {% do found.append(name[this.identifier | length + 2 :]) %}
-        {% endif %}
+        {% if name.startswith(prefix) %} {% do found.append(name[prefix | length :]) %} {% endif %}
     {% endfor %}
     {{ return(found) }}
 {% endmacro %}
@@ -189,9 +178,16 @@
         {% endif %}
     {% endset %}
     {% do run_query("create or replace table " ~ seen("files_now") ~ " as " ~ files) %}
+    {% do look_at_meanings(dimensions) %} {% do look_at_project() %}
+{% endmacro %}
+
+{% macro look_at_meanings(dimensions) %}
     {% for id in dimensions %}
         {% do run_query("create or replace table " ~ seen(id ~ "_now") ~ " as " ~ changes(id, **dimensions[id])) %}
     {% endfor %}
+{% endmacro %}
+
+{% macro look_at_project() %}
     {% set found = {"names": [], "code": [model.raw_code]} %}
     {% do upstream(model.unique_id, found) %}
     {% set project %}
@@ -245,25 +241,21 @@
 {% endmacro %}
 
 {# Whether the last build left what is to be compared, under the same definitions. #}
-{% macro is_remembered(joined, dimensions) %}
-    {% set wanted = ["project", "files"] + (["joined"] if joined is not none else []) + dimensions.keys() | list %}
-    {% set there = remembered() %}
-    {% if wanted | reject("in", there) | list %} {{ return(false) }} {% endif %}
-    {% set nameless = run_query("select 1 from " ~ seen("files_now") ~ " where file is null limit 1") %}
-    {% if nameless.rows %} {{ return(false) }} {% endif %}
+{% macro is_remembered(wanted) %}
+    {% if (["project"] + wanted) | reject("in", remembered()) | list %} {{ return(false) }} {% endif %}
     {% set other = run_query("select * from " ~ seen("project_now") ~ " except select * from " ~ seen("project")) %}
     {{ return(other.rows | length == 0) }}
+{% endmacro %}
+
+{% macro all_files_are_named() %}
+    {% set nameless = run_query("select 1 from " ~ seen("files_now") ~ " where file is null limit 1") %}
+    {{ return(nameless.rows | length == 0) }}
 {% endmacro %}
 
 {# Remember what the fact is built from: a post-hook, so in the transaction of the build. #}
 {% macro remember(instant, lines, joined=none, on=none, dimensions={}) %}
     {% if execute and "project_now" in remembered() %}
-        {% for what in ["project", "files"] + dimensions.keys() | list %}
-            create or replace table {{ seen(what) }} as
-            select *
-            from {{ seen(what ~ "_now") }}
-            ;
-        {% endfor %}
+        {{ keep(["project", "files"] + dimensions.keys() | list) }}
         {% if joined is not none %}
             create table if not exists {{ seen("joined") }} as
             select *
@@ -280,4 +272,14 @@
         {% endif %}
     {% else %} select 1
     {% endif %}
+{% endmacro %}
+
+{# What was looked at is what is remembered. #}
+{% macro keep(whats) %}
+    {% for what in whats %}
+        create or replace table {{ seen(what) }} as
+        select *
+        from {{ seen(what ~ "_now") }}
+        ;
+    {% endfor %}
 {% endmacro %}

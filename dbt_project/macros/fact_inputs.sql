@@ -29,3 +29,8 @@
         )
     }}
 {% endmacro %}
+
+{# What fct_sales_monthly joins to fct_sales: the department of each version of an article. #}
+{% macro departments_of_sales() %}
+    {{ return({"product_key": {"relation": ref("dim_product"), "columns": ["department_name"]}}) }}
+{% endmacro %}

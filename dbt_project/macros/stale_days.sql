@@ -16,16 +16,24 @@
         {% for column in adapter.get_columns_in_relation(this) if column.name not in derived %}
             {% do compared.append(column.name) %}
         {% endfor %}
+        create or replace table {{ seen("stale") }} as
+        select built.day
+        from ({{ day_fingerprints(this, instant, compared, ranges) }}) as built
+        left join ({{ day_fingerprints(lines, instant, compared, ranges) }}) as lines on built.day = lines.day
+        where lines.day is null or built.row_count <> lines.row_count or built.fingerprint <> lines.fingerprint
+        ;
         delete from {{ this }}
-        where
-            {{ on_days(instant, ranges) }}
-            and {{ utc_day(instant) }} in (
-                select built.day
-                from ({{ day_fingerprints(this, instant, compared, ranges) }}) as built
-                left join ({{ day_fingerprints(lines, instant, compared, ranges) }}) as lines on built.day = lines.day
-                where lines.day is null or built.row_count <> lines.row_count or built.fingerprint <> lines.fingerprint
-            )
-    {% else %} select 1
+        where {{ on_days(instant, ranges) }} and {{ utc_day(instant) }} in (select day from {{ seen("stale") }})
+    {% else %}
+        drop table if exists {{ seen("stale") }}
+        ;
+        {% if execute and not is_incremental() and "written" in remembered() %}
+            create table {{ seen("stale") }} as
+            select day
+            from {{ seen("written") }}
+            where day is not null
+            ;
+        {% endif %}
     {% endif %}
 {% endmacro %}
 

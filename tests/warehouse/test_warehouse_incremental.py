@@ -13,6 +13,7 @@ from warehouse import build
 
 MODELS_ONLY = ["test_type:data", "test_type:unit"]
 FACTS = ("fct_sales", "metric_sensor_readings")
+AGGREGATES = ("fct_sales_monthly", "metric_sales_hourly")
 
 
 def rows(place, table: str, leave_out: str | None = None) -> list[tuple[object, ...]]:
@@ -113,6 +114,72 @@ def test_only_days_of_which_there_is_news_are_looked_at(rebuilt):
     rebuilt.write(products_history=[*shop["products_history"], dearer])
     build.run(**select)
     assert (looked_at(rebuilt), rewritten(rebuilt)) == (["2026-01-17"], {(6, 1)})  # sold after the price changed
+
+
+def mark_aggregates(place) -> None:
+    """Mark every row of the aggregates in a column that nothing compares."""
+    with duck.connect(place.layout.build) as connection:
+        for table in ("marts.fct_sales_monthly", "metrics.metric_sales_hourly"):
+            connection.execute(f"update {table} set line_count = -1")
+
+
+def rewritten_parts(place) -> tuple[list[str], list[str]]:
+    """The months and the hours that were written since the aggregates were marked."""
+    months = "select distinct strftime(month_start_date, '%Y-%m') from marts.fct_sales_monthly"
+    hours = "select distinct strftime(sold_at at time zone 'UTC', '%m-%d %H') from metrics.metric_sales_hourly"
+    with duck.connect(place.layout.build, read_only=True) as connection:
+        found = [connection.execute(f"{sql} where line_count <> -1 order by 1").fetchall() for sql in (months, hours)]
+    return [month for (month,) in found[0]], [hour for (hour,) in found[1]]
+
+
+def test_aggregates_are_written_anew_where_their_fact_was_also_in_runs_they_missed(rebuilt):
+    with_aggregates = {"select": ["fct_sales", *AGGREGATES], "exclude": MODELS_ONLY}
+    build.run(**with_aggregates)
+    mark_aggregates(rebuilt)
+    build.run(**with_aggregates)
+    assert rewritten_parts(rebuilt) == ([], [])
+    items = small_shop()["order_items"]
+    items[2]["quantity"] = 5
+    rebuilt.write(order_items=items)
+    build.run(select=["fct_sales"], exclude=MODELS_ONLY)
+    assert rewritten_parts(rebuilt) == ([], [])
+    build.run(**with_aggregates)
+    assert rewritten_parts(rebuilt) == (["2026-01"], ["01-15 12", "01-15 20"])
+    mark_aggregates(rebuilt)
+    items[5]["ordered_at"] = at(17, 23)  # February loses its only line to a day of January
+    rebuilt.write(order_items=items)
+    build.run(**with_aggregates)
+    assert rewritten_parts(rebuilt) == (["2026-01"], ["01-17 12", "01-17 23"])
+    build.run(**with_aggregates, full_refresh=True)
+    assert {month[1].month for month in rows(rebuilt, "fct_sales_monthly")} == {1}
+
+
+def test_months_are_written_anew_when_the_department_of_a_version_changes(rebuilt):
+    select = {"select": ["int_product_versions", "dim_product", "fct_sales", *AGGREGATES], "exclude": MODELS_ONLY}
+    build.run(**select)
+    mark(rebuilt)
+    mark_aggregates(rebuilt)
+    history = small_shop()["products_history"]
+    history[2] |= {"department_name": "FROZEN"}  # at an unchanged time, so its key stays
+    rebuilt.write(products_history=history)
+    build.run(**select)
+    assert rewritten(rebuilt) == set()
+    assert rewritten_parts(rebuilt) == (["2026-02"], [])
+
+
+def test_an_order_with_lines_on_several_days_counts_once_in_a_month(rebuilt):
+    select = {"select": ["fct_sales", "fct_sales_monthly"], "exclude": MODELS_ONLY}
+    build.run(**select)
+    items = small_shop()["order_items"]
+    items.append(line(1, 3, 1, "1.00", at(9)))  # order 1 has a line of the same department on 5 January
+    rebuilt.write(order_items=items)
+    build.run(**select)
+    by_days = rows(rebuilt, "fct_sales_monthly")
+    build.run(**select, full_refresh=True)
+    assert rows(rebuilt, "fct_sales_monthly") == by_days
+    with duck.connect(rebuilt.layout.build, read_only=True) as connection:
+        counts = "select sum(order_count), sum(line_count) from marts.fct_sales_monthly"
+        assert connection.execute(f"{counts} where department_name = 'DAIRY'").fetchone() == (3, 4)
 
 
 @pytest.mark.parametrize("change", ["drop column is_returned", "alter column quantity type bigint"])

@@ -4,7 +4,7 @@
         incremental_strategy="append",
         on_schema_change="fail",
         pre_hook="{{ delete_stale_days(ref('int_sale_lines'), 'ordered_at', derived=['sale_key']) }}",
-        post_hook="{{ remember(**inputs_of_sales()) }}",
+        post_hook=["{{ remember(**inputs_of_sales()) }}", "{{ mark_written_days('ordered_at') }}"],
     )
 }}
 

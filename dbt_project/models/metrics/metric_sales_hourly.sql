@@ -1,6 +1,18 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        on_schema_change="fail",
+        pre_hook="{{ delete_written_days('sold_at') }}",
+        post_hook="{{ remember_written() }}",
+    )
+}}
+
+{% set days = written_days(ref("fct_sales"), "ordered_at") %}
+
 with
 
-    sales as (select * from {{ ref("fct_sales") }}),
+    sales as (select * from {{ ref("fct_sales") }} where {{ on_days("ordered_at", days) }}),
 
     final as (
 
