@@ -55,8 +55,9 @@ class Opener:
             context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """One browser for a module: an open one leaves an event loop running, in which a later test can start none."""
     path = executable(PROJECT, print)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage"])

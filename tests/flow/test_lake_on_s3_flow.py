@@ -22,7 +22,7 @@ def test_a_run_with_the_lake_on_s3_ends_as_well_as_one_on_a_folder(loaded, site)
 def test_all_of_the_lake_is_below_the_prefix_and_nothing_of_it_on_this_machine(loaded, site):
     keys = [entry.key for entry in boto3.resource("s3").Bucket(bucket_of(site)).objects.all()]
     zones = {tuple(key.split("/")[:3]) for key in keys}
-    assert zones == {("a", "prefix", name) for name in ("raw", "processed", "_server.json")}
+    assert zones == {("a", "prefix", name) for name in ("raw", "processed", "curated", "_server.json")}
     assert not (site.place / "lake").exists()
     assert not list(site.home.rglob("*.parquet"))
 
