@@ -23,6 +23,7 @@ def refusal(tmp_path: Path, old: str, new: str) -> str:
 def test_the_declaration_of_the_repository_reads() -> None:
     declared = spec.read()
     names = ["sensor_readings", "sales_hourly", "pipeline_runs", "lake_tables"]
+    names += ["table_freshness", "check_results", "server_stats"]
     assert [table.name for table in declared.hypertables] == names
     assert declared["sensor_readings"].chunk_interval == timedelta(days=1)
     assert declared["sales_hourly"].rollup_names == {"1h": "sales_hourly_1h", "1d": "sales_hourly_1d"}
