@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from pydantic import BaseModel
@@ -22,6 +22,7 @@ from pydantic_core import PydanticUndefined
 from ingestion import spec as source_spec
 from ingestion.expectations import registry
 from metrics import spec as metrics_spec
+from metrics.words import span
 from watershed import cli
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -113,11 +114,14 @@ HYPERTABLE: Mapping[str, str] = {
     "description": "One sentence; becomes the table's comment.",
     "time": "The column that dates a row; a timestamp with time zone.",
     "key": "Columns that tell rows apart, the time column among them.",
-    "segment_by": "Columns by which compressed rows are grouped (community edition).",
+    "space": "A second division of the chunks, by a hash of a column of the key, see below.",
+    "segment_by": "Columns by which compressed and cold rows are grouped.",
+    "order_by": "Order in such a group: columns, each with `desc` or not; the time, newest first, if not given.",
     "indexes": "Further indexes, each a list of columns.",
     "chunk_interval": "Time span of one chunk; a multiple of every roll-up's bucket.",
     "compress_after": "Age at which chunks are compressed (community edition; the Apache-2 edition says it cannot).",
     "drop_after": "Age at which rows are dropped, once the roll-ups hold them.",
+    "tier": "Whether a chunk is copied to the lake, and the copy verified, before it is dropped.",
     "columns": "Every column.",
     "rollups": "Sums kept beside the rows, see below.",
 }
@@ -125,11 +129,20 @@ HYPERTABLE_COLUMN: Mapping[str, str] = {
     "type": "`timestamptz`, `bigint`, `integer`, `double precision`, `boolean`, `text` or `numeric(p,s)`.",
     "description": "What it means; becomes the column's comment.",
     "unit": "The unit, in words or as a sign.",
+    "range": "Smallest and largest value, `[0, 100]`, both included, `null` for an open end; others go to quarantine.",
+}
+HYPERTABLE_SPACE: Mapping[str, str] = {
+    "by": "The column; it must be in the key.",
+    "partitions": "Into how many parts the rows of an interval of time go.",
 }
 ROLLUPS: Mapping[str, str] = {
     "by": "Columns to group by, beside the bucket of time.",
-    "measures": "Per column what is kept: `avg`, `min`, `max`, `sum`, `count`, `count_true`.",
-    "every": "Per bucket (`1m`, `1h`, `1d`, in UTC) how long its rows are kept: `{1h: {drop_after: 400 days}}`.",
+    "measures": f"Per column what is kept: {', '.join(f'`{it}`' for it in get_args(metrics_spec.Measure))}.",
+    "every": "Per bucket (`1m`, `1h`, `1d`, in UTC) how its rows are kept: `{1h: {drop_after: 400 days}}`.",
+}
+ROLLUP_KEPT: Mapping[str, str] = {
+    "drop_after": "Age at which its rows are dropped; not shorter than that of the rows it sums up.",
+    "refresh_lag": "How long after a change of the rows it may be behind.",
 }
 
 
@@ -204,6 +217,8 @@ def _default(value: Any) -> str:
         return f"`{json.dumps(value)}`" if value else ""
     if value in (None, "", {}) or value == datetime.timedelta() or isinstance(value, BaseModel):
         return ""
+    if isinstance(value, datetime.timedelta):
+        return f"`{span(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -228,7 +243,9 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "expectations": _expectations,
     "hypertable": _keys(metrics_spec.Hypertable, HYPERTABLE),
     "hypertable column": _keys(metrics_spec.Column, HYPERTABLE_COLUMN),
+    "hypertable space": _keys(metrics_spec.Space, HYPERTABLE_SPACE),
     "rollups": _keys(metrics_spec.Rollups, ROLLUPS),
+    "roll-up": _keys(metrics_spec.Kept, ROLLUP_KEPT),
 }
 
 

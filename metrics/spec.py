@@ -3,47 +3,30 @@
 The models hold facts only; what they mean in SQL stands in `metrics.shape`, `metrics.rollup` and `metrics.native`.
 """
 
-import difflib
-import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args
+from typing import Annotated, Any, NoReturn, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from lake.errors import SpecError
+from metrics import vocabulary
+from metrics.consistent import hint, problems
+from metrics.vocabulary import BUCKETS as BUCKETS
+from metrics.vocabulary import Bucket as Bucket
+from metrics.vocabulary import Edition as Edition
+from metrics.vocabulary import Measure as Measure
 
 DECLARATION = Path(__file__).resolve().parent / "hypertables.yml"
 SCHEMA = "metrics"
-BUCKETS = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 
-Bucket = Literal["1m", "1h", "1d"]
-Measure = Literal["avg", "min", "max", "sum", "count", "count_true"]
-ADDED: frozenset[str] = frozenset({"avg", "sum"})  # measures that add up, so they need a number
-
-_UNITS = {"minute": 60, "min": 60, "m": 60, "hour": 3600, "h": 3600, "day": 86400, "d": 86400, "week": 604800}
-_SPAN = r"^([1-9][0-9]*) ?(minutes?|min|m|hours?|h|days?|d|weeks?)$"
-_TYPE = r"^(timestamptz|bigint|integer|double precision|boolean|text|numeric\([0-9]{1,2},[0-9]{1,2}\))$"
-_NAME = r"^[a-z][a-z0-9_]{0,55}$"
-_RESERVED = {"bucket_at", "sample_count"}
-
-
-def _span(value: object) -> object:
-    """`"7 days"` as a timedelta; anything else is refused in words that name the form."""
-    if isinstance(value, timedelta):
-        return value
-    found = re.match(_SPAN, value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError("is not a span of time; write it as `7 days` or `1 hour`")
-    number, unit = int(found[1]), found[2]
-    return timedelta(seconds=number * _UNITS[unit if unit in _UNITS else unit.removesuffix("s")])
-
-
-Span = Annotated[timedelta, BeforeValidator(_span, json_schema_input_type=Annotated[str, Field(pattern=_SPAN)])]
-Name = Annotated[str, Field(pattern=_NAME)]
+_SPAN_TEXT = Annotated[str, Field(pattern=vocabulary.SPAN)]
+Span = Annotated[timedelta, BeforeValidator(vocabulary.span_of, json_schema_input_type=_SPAN_TEXT)]
+Name = Annotated[str, Field(pattern=vocabulary.NAME)]
+Order = Annotated[str, Field(pattern=vocabulary.ORDER)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Fact(BaseModel):
@@ -51,11 +34,13 @@ class _Fact(BaseModel):
 
 
 class Column(_Fact):
-    """A column: its SQL type, what it means and in which unit."""
+    """A column: its SQL type, what it means, in which unit and within which limits."""
 
-    type: Annotated[str, Field(pattern=_TYPE)]
+    type: Annotated[str, Field(pattern=vocabulary.TYPE)]
     description: Annotated[str, Field(min_length=1)]
     unit: str | None = None
+    range: tuple[Number | None, Number | None] | None = None
+    """Smallest and largest value, both inclusive, None for an open end: a load puts rows outside in quarantine."""
 
     @property
     def comment(self) -> str:
@@ -68,10 +53,18 @@ class Column(_Fact):
         return self.type in {"bigint", "integer", "double precision"} or self.type.startswith("numeric")
 
 
+class Space(_Fact):
+    """A second dimension of the chunks: the rows of an interval of time divided by a hash of a column."""
+
+    by: Name
+    partitions: Annotated[int, Field(ge=2, le=1024, strict=True)]
+
+
 class Kept(_Fact):
-    """How long the rows of one roll-up are kept."""
+    """How long the rows of one roll-up are kept, and how long after a change it may be behind."""
 
     drop_after: Span
+    refresh_lag: Span = Field(default=timedelta(hours=1), json_schema_extra={"default": "1 hour"})
 
 
 class Rollups(_Fact):
@@ -89,13 +82,24 @@ class Hypertable(_Fact):
     description: Annotated[str, Field(min_length=1)]
     time: Name
     key: tuple[Name, ...]
+    space: Space | None = None
     segment_by: tuple[Name, ...] = ()
-    indexes: tuple[tuple[Name, ...], ...] = ()
+    order_by: tuple[Order, ...] = ()
+    indexes: tuple[Annotated[tuple[Name, ...], Field(min_length=1)], ...] = ()
     chunk_interval: Span
     compress_after: Span
     drop_after: Span
+    tier: bool = False
+    """Whether a chunk goes to the lake before it is dropped."""
     columns: dict[Name, Column]
     rollups: Rollups | None = None
+
+    @property
+    def ordering(self) -> tuple[tuple[str, str], ...]:
+        """Columns and directions (`asc`, `desc`) by which compressed and cold rows lie within a segment."""
+        if not self.order_by:
+            return ((self.time, "desc"),)
+        return tuple((one.split()[0], "desc" if one.endswith(" desc") else "asc") for one in self.order_by)
 
     @property
     def rollup_names(self) -> dict[Bucket, str]:
@@ -104,14 +108,15 @@ class Hypertable(_Fact):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Hypertable":
-        for problem in _problems(self):
+        for problem in problems(self):
             raise ValueError(problem)
         return self
 
 
 class Spec(_Fact):
-    """The whole declaration."""
+    """The whole declaration. `edition`: the one that the server must be of, None if either will do."""
 
+    edition: Edition | None = None
     hypertables: Annotated[tuple[Hypertable, ...], Field(min_length=1)]
 
     def __getitem__(self, name: str) -> Hypertable:
@@ -120,7 +125,7 @@ class Spec(_Fact):
             if hypertable.name == name:
                 return hypertable
         names = [hypertable.name for hypertable in self.hypertables]
-        raise SpecError("metrics/hypertables.yml", f"no hypertable `{name}`", _hint(name, names) or f"it has {names}")
+        raise SpecError("metrics/hypertables.yml", f"no hypertable `{name}`", hint(name, names) or f"it has {names}")
 
     @model_validator(mode="after")
     def _distinct(self) -> "Spec":
@@ -166,39 +171,6 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _problems(table: Hypertable) -> Iterator[str]:
-    if table.time not in table.columns or table.columns[table.time].type != "timestamptz":
-        yield f"time: `{table.time}` must be one of the columns, of type timestamptz"
-    if table.time not in table.key:
-        yield f"key: must contain the time column `{table.time}`"
-    named = {"key": table.key, "segment_by": table.segment_by, "indexes": tuple(c for i in table.indexes for c in i)}
-    if table.rollups:
-        named |= {"rollups.by": table.rollups.by, "rollups.measures": tuple(table.rollups.measures)}
-    for where, columns in named.items():
-        for column in columns:
-            if column not in table.columns:
-                yield f"{where}: `{column}` is not a column; {_hint(column, table.columns) or 'declare it in columns'}"
-    if reserved := _RESERVED & set(table.columns):
-        yield f"columns: `{min(reserved)}` is the name of a roll-up's own column; choose another"
-    yield from _rollup_problems(table)
-
-
-def _rollup_problems(table: Hypertable) -> Iterator[str]:
-    if not table.rollups:
-        return
-    for column, measures in table.rollups.measures.items():
-        if not ADDED.isdisjoint(measures) and not table.columns[column].is_number:
-            yield f"rollups.measures: `{column}` is {table.columns[column].type}; avg and sum need a number"
-        if "count_true" in measures and table.columns[column].type != "boolean":
-            yield f"rollups.measures: count_true needs a boolean, `{column}` is {table.columns[column].type}"
-    for bucket, kept in table.rollups.every.items():
-        if kept.drop_after < table.drop_after:
-            yield f"rollups.every.{bucket}: drop_after is shorter than the drop_after of the rows it sums up"
-        # A bucket that lies in two chunks would be summed up anew from the half that retention has left.
-        if table.chunk_interval % BUCKETS[bucket]:
-            yield f"chunk_interval: must be a multiple of the roll-up {bucket}"
-
-
 def _refuse(path: Path, said: Any, error: ErrorDetails) -> NoReturn:
     where, keys = [str(path)], list(error["loc"])
     if keys[:1] == ["hypertables"] and len(keys) > 1 and isinstance(keys[1], int):
@@ -208,41 +180,39 @@ def _refuse(path: Path, said: Any, error: ErrorDetails) -> NoReturn:
     key = ".".join(str(part) for part in keys if part != "[key]")
     if error["type"] == "extra_forbidden":
         model = _model_at(keys[:-1] if len(where) > 1 else None)
-        hint = _hint(str(keys[-1]), model.model_fields)
-        raise SpecError(", ".join(where), f"unknown key `{key}`", hint or f"known are {', '.join(model.model_fields)}")
+        mend = hint(str(keys[-1]), model.model_fields) or f"known are {', '.join(model.model_fields)}"
+        raise SpecError(", ".join(where), f"unknown key `{key}`", mend)
     what = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
+        if isinstance(keys[-1], int):
+            raise SpecError(", ".join(where), f"{key.rpartition('.')[0]}: is too short", "write [smallest, largest]")
         raise SpecError(", ".join(where), f"the key `{key}` is missing", "add it")
     if error["type"] == "literal_error":
-        choices = [*get_args(Bucket), *get_args(Measure)]
+        choices = [*get_args(Bucket), *get_args(Measure), *get_args(Edition)]
         raise SpecError(
             ", ".join(where),
             f"{key}: `{error['input']}`: {what}",
-            _hint(str(error["input"]), choices) or "choose one of these",
+            hint(str(error["input"]), choices) or "choose one of these",
         )
     what, _, mend = what.partition("; ")
     if error["type"] == "string_pattern_mismatch":
         what = f"`{error['input']}` is not allowed here"
-        mend = _pattern_hint(str(keys[-1]), str(error["input"]))
+        mend = _pattern_hint(keys, str(error["input"]))
     raise SpecError(", ".join(where), f"{key}: {what}" if key else what, mend or "correct it")
 
 
-def _pattern_hint(key: str, value: str) -> str:
-    if key != "type":
-        return "names are lower case letters, digits and `_`"
-    types = ["timestamptz", "bigint", "integer", "double precision", "boolean", "text", "numeric(18,2)"]
-    return _hint(value, types) or f"types are {', '.join(types)}"
+def _pattern_hint(keys: list[int | str], value: str) -> str:
+    if keys[-1:] == ["type"]:
+        return hint(value, vocabulary.TYPES) or f"types are {', '.join(vocabulary.TYPES)}"
+    if "order_by" in keys:
+        return "write a column, or a column and `desc`"
+    return "names are lower case letters, digits and `_`"
 
 
 def _model_at(keys: list[int | str] | None) -> type[BaseModel]:
     if keys is None:
         return Spec
-    nested: dict[str, type[BaseModel]] = {"columns": Column, "rollups": Rollups}
+    nested: dict[str, type[BaseModel]] = {"columns": Column, "rollups": Rollups, "space": Space}
     if keys[:2] == ["rollups", "every"]:
         return Kept
     return nested.get(str(keys[0]), Hypertable) if keys else Hypertable
-
-
-def _hint(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, [str(one) for one in known], n=1)
-    return f'did you mean "{near[0]}"?' if near else ""
