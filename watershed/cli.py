@@ -19,6 +19,7 @@ from lake.errors import PlatformError, SpecError
 from watershed.cli_diff import diff
 from watershed.cli_lake import lake
 from watershed.cli_metric import metric
+from watershed.cli_metrics import metrics
 from watershed.cli_report import report
 from watershed.cli_sql import sql
 from watershed.cli_warehouse import warehouse
@@ -138,6 +139,7 @@ main.add_command(lake)
 main.add_command(report)
 main.add_command(sql)
 main.add_command(metric)
+main.add_command(metrics)
 
 
 @main.group(cls=Commands)
