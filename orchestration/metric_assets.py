@@ -3,7 +3,7 @@
 import datetime
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ from lake.errors import PlatformError, SpecError
 from metrics import load, readers, record, state, upkeep
 from metrics.server import connected
 from metrics.spec import Hypertable, Spec, read
-from orchestration import clock, outcome
+from orchestration import books, clock, outcome
 from warehouse import access
 
 LOADED = {"sensor_readings": "metric_sensor_readings", "sales_hourly": "metric_sales_hourly"}
@@ -46,12 +46,21 @@ def record_run(instance: dg.DagsterInstance, run_id: str) -> int:
 
 
 def close_books(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Record all that an ended run has materialized, also after its own step for that, and sum it up in the roll-ups.
+    """Record what an ended run has materialized and checked, how fresh the lake is and what the servers say; roll up.
 
     Does nothing if the metrics store cannot be reached or was never set up: the run's own steps have told of that.
     """
     with suppress(PlatformError):
         record_run(instance, run_id)
+        at = books.ended_at(instance, run_id)
+        further: tuple[Callable[[], None], ...] = (
+            lambda: books.record_checks(dsn(), instance, run_id),
+            lambda: books.record_freshness(dsn(), at),
+            lambda: books.record_servers(dsn(), books.measured(instance, at)),
+        )
+        for record_it in further:
+            with suppress(PlatformError, OSError):  # one that fails, as on a lake that is down, stops no other
+                record_it()
         upkeep.run(dsn(), read(), clock.now())
 
 
