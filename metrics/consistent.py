@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from metrics.vocabulary import BUCKETS, COLUMN_OF, LONGEST, NUMERIC, ORDERED
+from metrics.vocabulary import BUCKETS, COLUMN_OF, LONGEST, NUMERIC, ORDERED, held
 
 if TYPE_CHECKING:
     from metrics.spec import Column, Hypertable
@@ -118,7 +118,7 @@ def _names(table: "Hypertable") -> Iterator[str]:
         return
     taken = list(table.rollups.by)
     for column, measures in table.rollups.measures.items():
-        taken += [f"{column}_{COLUMN_OF.get(measure, measure)}" for measure in measures]
+        taken += [f"{column}_{COLUMN_OF.get(measure, measure)}" for measure in held(measures)]
     for name in taken:
         if taken.count(name) > 1:
             yield f"rollups: two of its columns would be called `{name}`; rename a column"

@@ -1,17 +1,20 @@
 """Roll-ups: their columns, the query that fills them, and the refresh of just the buckets that changed.
 
-A load marks the buckets it changed in `metrics._dirty`, in its own transaction; `refresh` takes marks away and sums
-these buckets up anew from the rows, in one transaction too, so that a crash leaves both or neither.
+The finest roll-up of a hypertable is summed up from the rows, each coarser one from the next finer one. A load marks
+the buckets it changed in `metrics._dirty`, in its own transaction; `refresh` takes marks away and sums these buckets up
+anew, in one transaction too, so that a crash leaves both or neither.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import LiteralString
 
 from psycopg import sql
 
 from metrics.server import Connection, lock, table
-from metrics.spec import BUCKETS, Bucket, Column, Hypertable, Measure
+from metrics.spec import BUCKETS, SCHEMA, Bucket, Column, Hypertable, Measure
+from metrics.vocabulary import COLUMN_OF, held
 
 _ALWAYS = sql.SQL("true")
 BATCH = 2000  # buckets per transaction: bounds the time for which loads wait
@@ -19,42 +22,78 @@ BATCH = 2000  # buckets per transaction: bounds the time for which loads wait
 
 @dataclass(frozen=True)
 class RollupColumn:
-    """A column of a roll-up, with the expression over the rows that fills it."""
+    """A column of a roll-up, with the expressions that fill it from the rows and from a finer roll-up."""
 
     name: str
     type: str
-    expression: sql.Composed
+    of_rows: sql.Composed
+    of_rollup: sql.Composed
     comment: str
 
 
 def rollup_columns(hypertable: Hypertable) -> list[RollupColumn]:
-    """`by` columns, `sample_count`, then `<column>_<measure>`, the same on both editions; `bucket_at` stands first."""
+    """`by` columns, `sample_count`, then `<column>_<measure>`, the same on both editions; `bucket_at` stands first.
+
+    An average comes with its sum and count, of which the averages of longer times are made.
+    """
     if not hypertable.rollups:
         return []
     kept = [
-        RollupColumn(name, hypertable.columns[name].type, _plain(name), hypertable.columns[name].comment)
+        RollupColumn(name, hypertable.columns[name].type, _plain(name), _plain(name), hypertable.columns[name].comment)
         for name in hypertable.rollups.by
     ]
     measured = [
-        _measured(name, hypertable.columns[name], measure)
+        _measured(hypertable, name, measure)
         for name, measures in hypertable.rollups.measures.items()
-        for measure in measures
+        for measure in held(measures)
     ]
-    bucket = RollupColumn("bucket_at", "timestamptz", _plain(hypertable.time), "Start of the bucket, UTC.")
-    count = RollupColumn("sample_count", "bigint", sql.SQL("count(*)").format(), "Rows in the bucket. Unit: rows.")
-    return [bucket, *kept, count, *measured]
+    return [
+        RollupColumn(
+            "bucket_at", "timestamptz", _plain(hypertable.time), _plain("bucket_at"), "Start of the bucket, UTC."
+        ),
+        *kept,
+        RollupColumn(
+            "sample_count",
+            "bigint",
+            sql.SQL("count(*)").format(),
+            sql.SQL("sum(sample_count)::bigint").format(),
+            "Rows in the bucket. Unit: rows.",
+        ),
+        *measured,
+    ]
+
+
+def finest_first(hypertable: Hypertable) -> list[Bucket]:
+    """The buckets of the hypertable's roll-ups in the order in which they are to be refreshed."""
+    return sorted(hypertable.rollup_names, key=lambda bucket: BUCKETS[bucket])
+
+
+def finer(hypertable: Hypertable, bucket: Bucket) -> Bucket | None:
+    """The bucket of the roll-up that this one is summed up from, None for the rows."""
+    return max(
+        (one for one in finest_first(hypertable) if BUCKETS[one] < BUCKETS[bucket]), key=BUCKETS.get, default=None
+    )
 
 
 def selection(hypertable: Hypertable, bucket: Bucket, condition: sql.Composable = _ALWAYS) -> sql.Composed:
-    """The query that sums the rows under `condition` up into buckets."""
-    first, *others = rollup_columns(hypertable)
-    start = sql.SQL("time_bucket({}, {})").format(BUCKETS[bucket], first.expression)
-    outputs = [sql.SQL("{} AS bucket_at").format(start)]
-    outputs += [sql.SQL("{} AS {}").format(column.expression, sql.Identifier(column.name)) for column in others]
+    """The query that sums up into buckets what lies under `condition`, which is on `source`'s column of time."""
+    name, _ = source(hypertable, bucket)
+    is_rows = name == hypertable.name
+    first, *others = [
+        (column.name, column.of_rows if is_rows else column.of_rollup) for column in rollup_columns(hypertable)
+    ]
+    outputs = [sql.SQL("time_bucket({}, {}) AS bucket_at").format(BUCKETS[bucket], first[1])]
+    outputs += [sql.SQL("{} AS {}").format(expression, sql.Identifier(name)) for name, expression in others]
     groups = range(1, len(hypertable.rollups.by if hypertable.rollups else ()) + 2)
     return sql.SQL("SELECT {} FROM {} WHERE {} GROUP BY {}").format(
-        sql.SQL(", ").join(outputs), table(hypertable.name), condition, sql.SQL(", ").join(map(sql.Literal, groups))
+        sql.SQL(", ").join(outputs), table(name), condition, sql.SQL(", ").join(map(sql.Literal, groups))
     )
+
+
+def source(hypertable: Hypertable, bucket: Bucket) -> tuple[str, str]:
+    """The relation that the roll-up is summed up from, and its column of time."""
+    below = finer(hypertable, bucket)
+    return (hypertable.rollup_names[below], "bucket_at") if below else (hypertable.name, hypertable.time)
 
 
 def marking(hypertable: Hypertable, changed: sql.Composable) -> sql.Composed:
@@ -70,7 +109,10 @@ def marking(hypertable: Hypertable, changed: sql.Composable) -> sql.Composed:
 
 
 def mark_all(hypertable: Hypertable, bucket: Bucket) -> sql.Composed:
-    """The statement that marks every bucket that has rows: for a roll-up that is new."""
+    """The statement that marks every bucket that has rows: for a roll-up that is new, or has a new column.
+
+    Not what a finer roll-up holds of dropped rows: it lacks the new column too, and would take others back to nothing.
+    """
     return sql.SQL(
         "INSERT INTO metrics._dirty SELECT DISTINCT {}, {}, time_bucket({}, {}) FROM {} ON CONFLICT DO NOTHING"
     ).format(hypertable.name, bucket, BUCKETS[bucket], sql.Identifier(hypertable.time), table(hypertable.name))
@@ -89,19 +131,24 @@ def refresh(connection: Connection, hypertable: Hypertable, bucket: Bucket) -> t
 
 
 def refresh_some(connection: Connection, hypertable: Hypertable, bucket: Bucket) -> tuple[int, int]:
-    """The same for at most `BATCH` buckets, in the caller's transaction; the caller holds the hypertable's lock."""
+    """The same for at most `BATCH` buckets, in the caller's transaction; the caller holds the hypertable's lock.
+
+    To be called for the finer roll-ups first; what it changes is marked for the next coarser one, whose mark may have
+    been taken before these marks came.
+    """
     taken = connection.execute(_TAKE, (hypertable.name, bucket, hypertable.name, bucket, BATCH)).fetchall()
     starts = sorted(row[0] for row in taken)
     written = sum(_rewrite(connection, hypertable, bucket, *part) for part in _ranges(starts, BUCKETS[bucket]))
+    for above in finest_first(hypertable):
+        if finer(hypertable, above) == bucket and starts:
+            connection.execute(_MARK, (hypertable.name, above, BUCKETS[above], starts))
     return len(starts), written
 
 
 def _rewrite(connection: Connection, hypertable: Hypertable, bucket: Bucket, start: datetime, end: datetime) -> int:
-    target = table(hypertable.rollup_names[bucket])
+    target, (_, time) = table(hypertable.rollup_names[bucket]), source(hypertable, bucket)
     connection.execute(sql.SQL("DELETE FROM {} WHERE bucket_at >= %s AND bucket_at < %s").format(target), (start, end))
-    between = sql.SQL("{time} >= {start} AND {time} < {end}").format(
-        time=sql.Identifier(hypertable.time), start=start, end=end
-    )
+    between = sql.SQL("{time} >= {start} AND {time} < {end}").format(time=sql.Identifier(time), start=start, end=end)
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in rollup_columns(hypertable))
     statement = sql.SQL("INSERT INTO {} ({}) {}").format(target, names, selection(hypertable, bucket, between))
     return connection.execute(statement).rowcount
@@ -123,29 +170,90 @@ def _plain(name: str) -> sql.Composed:
     return sql.SQL("{}").format(sql.Identifier(name))
 
 
-def _measured(name: str, column: Column, measure: Measure) -> RollupColumn:
-    kind = _type(column.type, measure)
-    call = "count(*) FILTER (WHERE {})" if measure == "count_true" else f"{measure}({{}})"
+def _measured(hypertable: Hypertable, name: str, measure: Measure) -> RollupColumn:
+    column = hypertable.columns[name]
+    kind, called = _type(column.type, measure), f"{name}_{COLUMN_OF.get(measure, measure)}"
+    parts = {
+        "kind": sql.SQL(kind),
+        "value": sql.Identifier(name),
+        "held": sql.Identifier(called),
+        "sum": sql.Identifier(f"{name}_sum"),
+        "count": sql.Identifier(f"{name}_count"),
+        "moment": _moment(hypertable),
+    }
     # The cast holds the type: sum(bigint) is numeric, and a numeric without scale turns into a double in DuckDB.
-    expression = sql.SQL(f"({call})::{kind}").format(sql.Identifier(name))
-    said = {"count": "Values that are not NULL", "count_true": "Rows in which it is true"}
-    unit = " Unit: rows." if measure in said else f" Unit: {column.unit}." if column.unit else ""
-    words = {"avg": "Average", "min": "Smallest", "max": "Largest", "sum": "Sum"} | said
-    return RollupColumn(f"{name}_{measure}", kind, expression, f"{words[measure]}: {column.description}{unit}")
+    of_rows, of_rollup = (sql.SQL(f"({call})::{{kind}}").format(**parts) for call in _calls(measure))
+    words, unit = _WORDS[measure], _unit(column, measure)
+    return RollupColumn(called, kind, of_rows, of_rollup, f"{words}: {column.description}{unit}")
+
+
+def _calls(measure: Measure) -> tuple[LiteralString, LiteralString]:
+    """What a measure is over the rows, and over what a finer roll-up holds of it."""
+    match measure:
+        case "count_true":
+            return "count(*) FILTER (WHERE {value})", "sum({held})"
+        case "count":
+            return "count({value})", "sum({held})"
+        case "avg":
+            return "avg({value})", "sum({sum})::double precision / nullif(sum({count}), 0)"
+        case "first" | "last":
+            return (
+                f"{measure}({{value}}, {{moment}}) FILTER (WHERE {{value}} IS NOT NULL)",
+                f"{measure}({{held}}, bucket_at) FILTER (WHERE {{held}} IS NOT NULL)",
+            )
+        case "percentiles":
+            return f"{SCHEMA}.sketch({SCHEMA}.bin({{value}}))", f"{SCHEMA}.merge({{held}})"
+        case "sum" | "min" | "max":
+            return f"{measure}({{value}})", f"{measure}({{held}})"
+
+
+def _moment(hypertable: Hypertable) -> sql.Composable:
+    """By what the first and the last row of a group is found: time, and the key where rows of a group can share it."""
+    by = hypertable.rollups.by if hypertable.rollups else ()
+    others = [name for name in hypertable.key if name != hypertable.time and name not in by]
+    if not others:
+        return sql.Identifier(hypertable.time)
+    return sql.SQL("ROW({})").format(sql.SQL(", ").join(map(sql.Identifier, (hypertable.time, *others))))
 
 
 def _type(kind: str, measure: Measure) -> str:
+    match measure:
+        case "count" | "count_true":
+            return "bigint"
+        case "avg":
+            return "double precision"
+        case "percentiles":
+            return "bigint[]"
+        case "sum" if kind.startswith("numeric"):
+            return f"numeric(38,{kind.split(',')[1]}"
+        case "sum" if kind == "integer":
+            return "bigint"
+    return kind
+
+
+def _unit(column: Column, measure: Measure) -> str:
     if measure in ("count", "count_true"):
-        return "bigint"
-    if measure == "avg":
-        return "double precision"
-    if measure == "sum" and kind.startswith("numeric"):
-        return f"numeric(38,{kind.split(',')[1]}"
-    return "bigint" if measure == "sum" and kind == "integer" else kind
+        return " Unit: rows."
+    return f" Unit: {column.unit}." if column.unit else ""
 
 
+_WORDS: dict[Measure, str] = {
+    "avg": "Average",
+    "sum": "Sum",
+    "count": "Values that are not NULL",
+    "count_true": "Rows in which it is true",
+    "min": "Smallest",
+    "max": "Largest",
+    "first": "First value that is not NULL",
+    "last": "Last value that is not NULL",
+    "percentiles": "Sketch, read by metrics.percentile(…, 0.95)",
+}
 _TAKE = """
     DELETE FROM metrics._dirty WHERE hypertable = %s AND rollup = %s AND bucket_at IN
         (SELECT bucket_at FROM metrics._dirty WHERE hypertable = %s AND rollup = %s ORDER BY bucket_at LIMIT %s)
     RETURNING bucket_at
+"""
+_MARK = """
+    INSERT INTO metrics._dirty SELECT DISTINCT %s, %s, time_bucket(%s, start) FROM unnest(%s::timestamptz[]) AS start
+    ON CONFLICT DO NOTHING
 """

@@ -1,6 +1,7 @@
 """The words of `hypertables.yml` that stand for something: buckets, measures, spans of time, types, editions."""
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Literal
 
@@ -21,6 +22,13 @@ LONGEST = 63  # bytes of a name; PostgreSQL cuts what is longer
 TYPES = ("timestamptz", "bigint", "integer", "double precision", "boolean", "text", "numeric(18,2)")
 
 _UNITS = {"minute": 60, "min": 60, "m": 60, "hour": 3600, "h": 3600, "day": 86400, "d": 86400, "week": 604800}
+
+
+def held(measures: Iterable[Measure]) -> tuple[Measure, ...]:
+    """The measures that a roll-up holds: those asked for, and with an average the sum and count it is made of."""
+    asked = tuple(measures)
+    parts: tuple[Measure, ...] = ("sum", "count") if "avg" in asked else ()
+    return tuple(dict.fromkeys((*asked, *parts)))
 
 
 def span_of(value: object) -> object:
