@@ -13,7 +13,8 @@ from ingestion.connectors import Shape, Window, declaration, ranges
 from ingestion.connectors.postgres_types import Reading
 from ingestion.connectors.shard import SHARD
 from lake import canonical, digest
-from lake.canonical import NAN, Form
+from lake.canonical import Form
+from lake.canonical_postgres import FENCE, FORMS, hashed, joined
 from lake.digest import Digests
 from lake.duck import literal, quoted
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ingestion.connectors.postgres import Postgres
     from ingestion.spec import Table
 
-FENCE = "offset 0"  # else the planner puts a subquery's expressions wherever they are used, and computes them each time
 # Compiling a query of many columns costs a second, more than it saves; and of a server's cores one is enough.
 SETTINGS = "set jit = off; set max_parallel_workers_per_gather = 0"
 INDEXED = """
@@ -130,11 +130,11 @@ class Engine:
 
     def joined(self, texts: Sequence[str]) -> str:
         """See `canonical.Engine`."""
-        return " || ".join(f"coalesce({text}, '')" for text in texts)
+        return joined(texts)
 
     def hashed(self, text: str) -> str:
         """See `canonical.Engine`."""
-        return _hashed(self._in_utf8(text))
+        return hashed(self._in_utf8(text))
 
     def end(self, name: str, how: Form) -> str:
         """A key's value by which the least and the greatest are found, as `digest.of` has it."""
@@ -171,37 +171,3 @@ def query(
 def _fitting(one: Reading, value: str) -> str:
     """NULL for a value that does not fit, unless the expression that reads it has made it so."""
     return f"case when {one.misfit} then null else {value} end" if one.misfit and one.seen else value
-
-
-def _hashed(value: str) -> str:
-    return f"('x' || left(md5({value}), 15))::bit(60)::bigint"
-
-
-def _digits(value: str, how: Form) -> str:
-    exact = f"(({value})::numeric * {10**how.scale})" if how.scale else f"({value})"
-    return f"{exact}::{'bigint' if how.kind == 'decimal' else 'numeric'}"
-
-
-def _bits(value: str, _: Form) -> str:
-    number = f"({value})::float8"
-    bits = f"('x' || encode(float8send({number} + 0.0::float8), 'hex'))::bit(64)::bigint"
-    return f"case when {number} = 'NaN' then {NAN} else {bits} end"
-
-
-def _instant(value: str, _: Form) -> str:
-    """Microseconds since 1970: days, and the time of a day, whose seconds as a double are exact to the microsecond."""
-    day, of_day = f"(({value})::date - date '1970-01-01')", f"date_part('epoch', ({value})::time)"
-    return f"({day} * 86400000000 + round({of_day} * 1000000)::bigint)"
-
-
-FORMS: Mapping[str, Callable[[str, Form], str]] = {
-    "truth": lambda value, _: f"({value})::bool::int",
-    "small": lambda value, _: f"({value})",
-    "wide": lambda value, _: f"({value})::bigint",
-    "decimal": _digits,
-    "huge": _digits,
-    "float": _bits,
-    "bytes": lambda value, _: _hashed(value),
-    "day": lambda value, _: f"(({value})::date - date '1970-01-01')",
-    "instant": _instant,
-}
