@@ -145,7 +145,7 @@ def told(lake: Lake) -> Iterator[None]:
 
 def broken_file(lake: Lake, text: str) -> PermanentError | None:
     """The sentence for a data file that a reader could not read, if `text` names one of this lake."""
-    match = re.search(re.escape(lake.root) + r"/(\w+/[^/]+/[^/]+)/([^\"'\s]+\.parquet)", text)
+    match = re.search(re.escape(lake.root) + r"/(metrics_cold/[^/]+|\w+/[^/]+/[^/]+)/([^\"'\s]+\.parquet)", text)
     if not match:
         return None
     what = "is missing" if re.search(r"No such file|NoSuchKey|\b404\b|not found", text, re.I) else "cannot be read"

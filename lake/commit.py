@@ -30,7 +30,7 @@ from lake import access, inventory
 from lake.errors import Busy, LakeUnavailable, PermanentError, PlatformError
 from lake.layout import DAY_COLUMNS, Address, Lake
 from lake.lock import sole_writer
-from lake.parquet import Writer, Written, bound, now_ms, partition_values
+from lake.parquet import Writer, Written, bound, now_ms
 from lake.probe import traits
 
 STATE = "watershed"
@@ -40,6 +40,7 @@ TRIES = 12
 UPKEEP = "watershed.upkeep"  # marks a commit of ours that left all rows as they were
 ATTEMPT = "watershed.attempt"  # tells a commit of one's own, whose answer was lost, from another's
 DAY = "_day"
+YEAR = DAY_COLUMNS[0]
 UNTOLD = (Decimal, bytes, dict, list)  # bounds that JSON does not have; Delta's own writer tells some
 BULK = "bulk"  # the state of a load whose files processed may take over
 CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
@@ -173,20 +174,22 @@ def add(
     *,
     base: DeltaTable | None,
     by_day: bool,
+    by_year: bool = False,
     removed: Iterable[RemoveAction] = (),
     retype: bool = False,
 ) -> Committed:
     """Commit files that are written already (and take others out) with `state`, at once.
 
     `schema` is that of the rows, without the partition columns. `base` as for `append`; Busy is raised likewise. A
-    commit that was made, but whose answer was lost on the way, counts as made. `retype`: the files take the place of
+    commit that was made, but whose answer was lost on the way, counts as made. `by_year`: the table is divided by years
+    only. `retype`: the files take the place of
     all others, and the columns become those of `schema`.
     """
     written, attempt = list(files), secrets.token_hex(8)
     rows = sum(one.rows for one in written)
     since = -1 if base is None else base.version()
     base = _renewed(lake, address, base)
-    change = _Change(schema, written, list(removed), by_day=by_day, retype=retype)
+    change = _Change(schema, written, list(removed), by_day=by_day, by_year=by_year, retype=retype)
     try:
         with _committing(lake, address, base):
             properties = _properties(state, base, attempt, alone=retype or bool(change.removed))
@@ -211,11 +214,12 @@ class _Change:
     written: list[Written]
     removed: list[RemoveAction]
     by_day: bool
+    by_year: bool
     retype: bool
 
     @property
     def partition_by(self) -> list[str]:
-        return list(DAY_COLUMNS) if self.by_day else []
+        return list(DAY_COLUMNS) if self.by_day else [YEAR] if self.by_year else []
 
     @property
     def columns(self) -> Schema:
@@ -227,7 +231,7 @@ class _Change:
     @property
     def added(self) -> list[AddAction]:
         now = now_ms()
-        return [AddAction(one.path, one.bytes, partition_values(one.day), now, True, one.stats) for one in self.written]
+        return [AddAction(one.path, one.bytes, one.partition, now, True, one.stats) for one in self.written]
 
 
 def _create(lake: Lake, address: Address, change: _Change, properties: CommitProperties) -> None:
@@ -266,6 +270,7 @@ def files(delta: DeltaTable) -> list[Written]:
     for add in pa.table(delta.get_add_actions(flatten=True)).to_pylist():
         values = [add.get(f"partition.{name}") for name in DAY_COLUMNS]
         day = datetime.date.fromisoformat("-".join(values)) if all(values) else None
+        year = int(values[0]) if values[0] and not day else None
         bounds: dict[str, dict[str, Any]] = {"min": {}, "max": {}, "null_count": {}}
         for name, value in add.items():
             what, _, column = name.partition(".")
@@ -277,25 +282,25 @@ def files(delta: DeltaTable) -> list[Written]:
             "maxValues": bounds["max"],
             "nullCount": bounds["null_count"],
         }
-        found.append(Written(add["path"], add["size_bytes"], add["num_records"], day, json.dumps(stats)))
+        found.append(Written(add["path"], add["size_bytes"], add["num_records"], day, json.dumps(stats), year))
     return found
 
 
 def removals(delta: DeltaTable, days: Iterable[datetime.date] | None = None) -> list[RemoveAction]:
     """The actions that take out all files of these days; of all days, if none are given."""
     wanted = None if days is None else set(days)
-    now = now_ms()
-    return [
-        RemoveAction(
-            path=one.path,
-            partition_values=partition_values(one.day),
-            size=one.bytes,
-            deletion_timestamp=now,
-            data_change=True,
-        )
-        for one in files(delta)
-        if wanted is None or one.day in wanted
-    ]
+    return [removal(one) for one in files(delta) if wanted is None or one.day in wanted]
+
+
+def removal(file: Written) -> RemoveAction:
+    """The action that takes out one file."""
+    return RemoveAction(
+        path=file.path,
+        partition_values=file.partition,
+        size=file.bytes,
+        deletion_timestamp=now_ms(),
+        data_change=True,
+    )
 
 
 def persistently(act: Callable[[], Result]) -> Result:

@@ -23,7 +23,7 @@ from lake.access import explained, told
 from lake.errors import PermanentError
 from lake.layout import Address, Lake
 from lake.lock import sole_writer
-from lake.parquet import FILE_ROWS, Writer, Written, now_ms, partition_values
+from lake.parquet import FILE_ROWS, Writer, Written, now_ms
 from lake.probe import traits
 from lake.retype import OF_ONE_LOAD
 
@@ -38,7 +38,7 @@ UNDERSTOOD = {"timestampNtz", "appendOnly", "invariants", "checkConstraints", "c
 
 @dataclass(frozen=True)
 class Bin:
-    """Files of one day that become one, in the order of their rows."""
+    """Files of one day (or year) that become one, in the order of their rows."""
 
     files: tuple[Written, ...]
 
@@ -91,13 +91,17 @@ def compact(lake: Lake, address: Address, *, target_bytes: int = TARGET) -> Comp
 
 
 def plan(delta: DeltaTable, target_bytes: int = TARGET) -> list[Bin]:
-    """Which files are put together, day by day."""
+    """Which files are put together, partition by partition."""
     partitioned = bool(delta.metadata().partition_columns)
-    files = [one for one in in_order(delta) if not partitioned or one.day is not None]
+    files = [one for one in in_order(delta) if not partitioned or one.partition]
     bins: list[Bin] = []
-    for _, of_day in groupby(sorted(files, key=lambda one: str(one.day)), key=lambda one: one.day):
+    for _, of_day in groupby(sorted(files, key=_partition), key=_partition):
         bins += [bin for bin in _bins(of_day, target_bytes) if _is_worth_it(bin)]
     return bins
+
+
+def _partition(file: Written) -> str:
+    return str(file.partition)
 
 
 def small(delta: DeltaTable, target_bytes: int = TARGET) -> int:
@@ -154,8 +158,8 @@ def _together(lake: Lake, address: Address, delta: DeltaTable, bin: Bin) -> list
     """Write the rows of a bin anew; raises PermanentError if they are not as many as before."""
     schema = pa.schema([pa.field(name, kind) for name, kind in read.columns(delta).items()])
     day = bin.files[0].day
-    writer = Writer(lake, address, secrets.token_hex(8), _told(bin, schema), partition=day)
-    writer.rows_of(None, (rows for one in bin.files for rows in _rows(lake, address, one, schema)))
+    writer = Writer(lake, address, secrets.token_hex(8), _told(bin, schema), partition=day, year=bin.files[0].year)
+    writer.rows_of(None, (rows for one in bin.files for rows in rows_of(lake, address, one, schema)))
     before = sum(one.rows for one in bin.files if one.rows is not None)
     after = sum(one.rows for one in writer.written)
     if before != after and all(one.rows is not None for one in bin.files):
@@ -171,7 +175,8 @@ def _told(bin: Bin, schema: pa.Schema) -> set[str]:
     return known & set(schema.names) or set(schema.names[:32])
 
 
-def _rows(lake: Lake, address: Address, file: Written, schema: pa.Schema) -> Iterator[pa.Table]:
+def rows_of(lake: Lake, address: Address, file: Written, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of one file, in parts, with the columns of `schema`. Raises PermanentError if it cannot be read."""
     try:
         yield from _read(lake, address, file, schema)
     except (pa.ArrowException, OSError) as error:
@@ -237,14 +242,14 @@ def _actions(ready: list[tuple[Bin, list[Written]]]) -> list[AddAction | RemoveA
     now = now_ms()
     found: list[AddAction | RemoveAction] = []
     for bin, new in ready:
-        found += [AddAction(one.path, one.bytes, partition_values(one.day), now, False, one.stats) for one in new]
+        found += [AddAction(one.path, one.bytes, one.partition, now, False, one.stats) for one in new]
         found += [
             RemoveAction(
                 path=one.path,
                 data_change=False,
                 deletion_timestamp=now,
                 size=one.bytes,
-                partition_values=partition_values(one.day),
+                partition_values=one.partition,
             )
             for one in bin.files
         ]

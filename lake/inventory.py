@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import pyarrow.fs as fs
 
@@ -34,13 +33,11 @@ def below(lake: Lake, folder: str, *, deep: bool = True) -> Iterator[Stored]:
 
 def tables(lake: Lake) -> list[Address]:
     """Every table of every zone that has a log, declared or not."""
-    found = []
-    for zone in get_args(Zone):
-        for source in folders(lake, zone):
-            for table in folders(lake, f"{zone}/{source}"):
-                if "_delta_log" in folders(lake, f"{zone}/{source}/{table}"):
-                    found.append(Address(zone, source, table))
-    return found
+    zones: tuple[Zone, ...] = ("raw", "processed", "curated", "quarantine")
+    named = [Address(zone, one, table) for zone in zones for one in folders(lake, zone)
+             for table in folders(lake, f"{zone}/{one}")]  # fmt: skip
+    named += [Address("metrics_cold", "", table) for table in folders(lake, "metrics_cold")]
+    return [address for address in named if "_delta_log" in folders(lake, str(address))]
 
 
 def folders(lake: Lake, folder: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""Names to paths: `<root>/<zone>/<source>/<table>/year=YYYY/month=MM/day=DD/*.parquet`, on a folder or on S3."""
+"""Names to paths: `<root>/<zone>/<source>/<table>/year=YYYY/month=MM/day=DD/*.parquet`, on a folder or on S3.
+
+Zone `metrics_cold` has no sources, and its tables are divided by year: `metrics_cold/<hypertable>/year=YYYY`.
+"""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from typing import Literal
 from lake import s3
 from lake.errors import SpecError
 
-Zone = Literal["raw", "processed", "curated", "quarantine"]
+Zone = Literal["raw", "processed", "curated", "quarantine", "metrics_cold"]
 DAY_COLUMNS = ("year", "month", "day")
 # An S3 server that is silent for so long is given up on; it is asked again until RETRY_S have passed. A large copy or
 # upload takes a server a while to complete, without a byte in between: Arrow's own 3 s are too short for that.
@@ -17,14 +20,14 @@ CONNECT_S, ANSWER_S, RETRY_S = 5, 30, 120
 
 @dataclass(frozen=True)
 class Address:
-    """One table of the lake: its zone, source and name."""
+    """One table of the lake: its zone, source (empty in a zone without sources) and name."""
 
     zone: Zone
     source: str
     table: str
 
     def __str__(self) -> str:
-        return f"{self.zone}/{self.source}/{self.table}"
+        return "/".join(part for part in (self.zone, self.source, self.table) if part)
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,26 @@ LEVEL = 1
 
 @dataclass(frozen=True)
 class Written:
-    """One file: its path below the table, size, rows, day (None: the table has none), and Delta's statistics."""
+    """One file: its path below the table, size, rows, day (None: the table has none), and Delta's statistics.
+
+    `year` is that of a file in a table that is divided by years only.
+    """
 
     path: str
     bytes: int
     rows: int
     day: datetime.date | None
     stats: str
+    year: int | None = None
+
+    @property
+    def partition(self) -> dict[str, str | None]:
+        """The values of the partition columns; none for a table that is not divided."""
+        if self.year is not None:
+            return {"year": f"{self.year:04}"}
+        if self.day is None:
+            return {}
+        return dict(zip(DAY_COLUMNS, self.day.isoformat().split("-"), strict=True))
 
 
 @dataclass
@@ -48,7 +61,8 @@ class Writer:
     """Writes the files of one commit; `constants` are columns that have one value in all rows.
 
     `told` names the columns whose least and greatest value go into the table's log. Files are named after `load_id`,
-    their day and a number, and lie in the partition of their day; in that of `partition`, if it is given.
+    their day and a number, and lie in the partition of their day; in that of `partition`, if it is given, or of `year`
+    in a table that is divided by years.
     """
 
     lake: Lake
@@ -57,6 +71,7 @@ class Writer:
     told: Collection[str] = ()
     constants: dict[str, pa.Scalar] = field(default_factory=dict)
     partition: datetime.date | None = None
+    year: int | None = None
     written: list[Written] = field(default_factory=list)
     dictionary: list[str] | None = None
     repeated: dict[str, pa.DictionaryArray] = field(default_factory=dict)
@@ -90,6 +105,7 @@ class Writer:
     def _file(self, day: datetime.date | None, sample: pa.Table, schema: pa.Schema, dictionary: list[str]) -> "_File":
         place = self.partition or day
         folder = "" if place is None else f"{day_folder(place)}/"
+        folder = folder if self.year is None else f"year={self.year:04}/"
         name = f"part-{self.load_id}-{day.isoformat() if day else 'all'}-{len(self.written):05}.parquet"
         return _File(self, place, f"{folder}{name}", schema, [*dictionary, *self.constants], sample.num_rows)
 
@@ -139,7 +155,8 @@ class _File:
         metadata = self.parquet.writer.metadata
         size = self.sink.tell()
         self.sink.close()
-        return Written(self.path, size, self.rows, self.day, _stats(metadata, self.schema, self.writer.told))
+        stats = _stats(metadata, self.schema, self.writer.told)
+        return Written(self.path, size, self.rows, self.day, stats, self.writer.year)
 
 
 def encoded(schema: pa.Schema, dictionary: Collection[str]) -> dict[str, Any]:
@@ -197,11 +214,6 @@ def day_folder(day: datetime.date) -> str:
     return "/".join(f"{name}={part}" for name, part in zip(DAY_COLUMNS, day.isoformat().split("-"), strict=True))
 
 
-def partition_values(day: datetime.date | None) -> dict[str, str | None]:
-    """The values of the partition columns for a day; none for a table without days."""
-    return {} if day is None else dict(zip(DAY_COLUMNS, day.isoformat().split("-"), strict=True))
-
-
 def _groups(rows: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The rows in pieces that make a row group each: large enough to compress, small enough to hold."""
     waiting: list[pa.Table] = []
@@ -251,6 +263,7 @@ def _stats(metadata: pq.FileMetaData, schema: pa.Schema, told: Collection[str]) 
         nulls[name] = sum(one.null_count for one in found)
         bounded = [one for one in found if one.has_min_max]
         kind = schema.field(name).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if bounded and _can_be_told(kind) and len(bounded) == len(found):
             low, high = bound(min(one.min for one in bounded)), bound(max(one.max for one in bounded), up=True)
             if low is not None and high is not None:

@@ -21,12 +21,12 @@ def named(lake: Lake, name: str | None) -> list[Address]:
     tables = all_tables(lake)
     if name is None:
         return tables
-    found = [one for one in tables if name in (str(one), f"{one.source}.{one.table}")]
+    found = [one for one in tables if name in (str(one), spoken(one))]
     if found:
         return found
-    names = sorted({form for one in tables for form in (str(one), f"{one.source}.{one.table}")})
+    names = sorted({form for one in tables for form in (str(one), spoken(one))})
     close = difflib.get_close_matches(name, names, 1)
-    known = sorted({f"{one.source}.{one.table}" for one in tables})
+    known = sorted({spoken(one) for one in tables})
     mend = f'did you mean "{close[0]}"?' if close else f"there are: {', '.join(known) or 'none yet'}"
     raise SpecError(f"table {name}", f"is not in lake {lake.root}", mend)
 
@@ -38,3 +38,8 @@ def one(lake: Lake, name: str) -> Address:
         mend = f"say which zone: {', '.join(str(address) for address in found)}"
         raise SpecError(f"table {name}", f"is in {len(found)} zones", mend)
     return found[0]
+
+
+def spoken(address: Address) -> str:
+    """E.g. `shop.orders`, whatever the zone; `metrics_cold.sensor_readings` in the zone without sources."""
+    return f"{address.source or address.zone}.{address.table}"
