@@ -190,3 +190,15 @@ def test_flags_turned_in_the_pattern_that_keeps_every_low_power_are_seen() -> No
 def test_texts_are_not_taken_for_their_neighbours(left: tuple[Any, Any], right: tuple[Any, Any]) -> None:
     sums = [of_rows([(1, *[None] * 5, *pair, *[None] * 3)])[None].checksum for pair in (left, right)]
     assert sums[0] != sums[1]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.timestamp("us", "UTC"), pa.decimal128(19, 0)])
+def test_nothing_is_not_taken_for_a_small_number(kind: pa.DataType) -> None:
+    """Modulo a prime, a careless number for NULL is 1, and the double 2.0 is, too."""
+    sums = []
+    for value in (None, 0, 1, 2):
+        column = pa.array([value], pa.int64()).cast(kind, safe=False)
+        with engine().cursor() as connection:
+            connection.register("held", pa.table({"n": column}))
+            sums.append(digest.of(connection, "held", key=[], columns={"n": kind}, day=None)[None].checksum)
+    assert sums[0] not in sums[1:]
