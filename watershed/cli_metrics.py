@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from watershed.commands import Commands, shop_option
+from watershed.metrics_serve import serve
 
 
 @click.group(cls=Commands)
@@ -46,6 +47,9 @@ def status(shop: str) -> None:
     from watershed.tables import console
 
     click.echo(metrics_state.show(console()))
+
+
+metrics.add_command(serve)
 
 
 def _enter(shop: str) -> None:
