@@ -4,12 +4,12 @@ A policy's `last_run_status` is not looked at: on some minors of PostgreSQL ever
 work is committed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from psycopg import sql
 
-from metrics.rollup import rollup_columns, selection
+from metrics.rollup import finer, finest_first, rollup_columns, selection
 from metrics.server import Connection, one, table
 from metrics.shape import differs
 from metrics.spec import BUCKETS, SCHEMA, Bucket, Hypertable
@@ -18,6 +18,7 @@ from metrics.words import counted, span
 Step = tuple[str, str, tuple[sql.Composable, ...]]  # relation, what, statements
 
 GRACE = timedelta(days=2)  # the server looks once a day; what is twice as late is overdue
+MARGIN = timedelta(days=1)  # for which a row that came in at the last moment stays, so that the roll-ups take it in
 _COMPRESSION = ("policy_compression", "policy_columnstore")
 _RETENTION = ("policy_retention",)
 _REFRESH = ("policy_refresh_continuous_aggregate",)
@@ -25,16 +26,19 @@ _REFRESH = ("policy_refresh_continuous_aggregate",)
 
 def steps(connection: Connection, hypertable: Hypertable) -> Iterator[Step]:
     """What is missing of the declared policies and continuous aggregates, with the statements that add it."""
-    yield from _compression(connection, hypertable)
-    yield from _retention(connection, hypertable.name, hypertable.drop_after)
-    for bucket in hypertable.rollup_names:
+    yield from _columnstore(connection, hypertable)
+    if hypertable.tier:
+        yield from _without_retention(connection, hypertable)
+    else:
+        yield from _retention(connection, hypertable.name, hypertable.drop_after, row_life(hypertable))
+    for bucket in finest_first(hypertable):
         yield from _aggregate(connection, hypertable, bucket)
 
 
 def effects(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[str, str, int]]:
     """What the policies have left undone, by the server's clock: (relation, sentence, chunks)."""
     overdue, raw = connection.execute(
-        _BACKLOG, (hypertable.drop_after + GRACE, hypertable.compress_after + GRACE, SCHEMA, hypertable.name)
+        _BACKLOG, (row_life(hypertable) + GRACE, hypertable.compress_after + GRACE, SCHEMA, hypertable.name)
     ).fetchone() or (0, 0)
     name = f"{SCHEMA}.{hypertable.name}"
     late, loose = int(overdue), int(raw)
@@ -51,45 +55,92 @@ def policies(connection: Connection, hypertable: Hypertable) -> Iterator[str]:
     for _, sentence, _ in effects(connection, hypertable):
         yield sentence
     for bucket, name in hypertable.rollup_names.items():
-        state = "with" if _job(connection, name, _REFRESH) else "WITHOUT"
+        state = "with" if _job(connection, name, _REFRESH, ()) is not None else "WITHOUT"
         yield f"roll-up {bucket}: continuous aggregate {state} a refresh policy"
 
 
-def _compression(connection: Connection, hypertable: Hypertable) -> Iterator[Step]:
+def row_life(hypertable: Hypertable) -> timedelta:
+    """How long the server keeps rows: somewhat longer than declared where there are roll-ups.
+
+    A load takes rows in back to the start of the widest bucket that `drop_after` reaches into. Such a row must be in
+    the roll-ups before its chunk goes, and a refresh that reached back beyond the oldest chunk would empty the buckets
+    of dropped rows. Where chunks go to the lake, `metrics.tier` drops them, and sums them up itself before.
+    """
+    if not hypertable.rollups or hypertable.tier:
+        return hypertable.drop_after
+    lag = max(kept.refresh_lag for kept in hypertable.rollups.every.values())
+    return hypertable.drop_after + BUCKETS[finest_first(hypertable)[-1]] + max(lag, MARGIN)
+
+
+def rollup_life(hypertable: Hypertable, bucket: Bucket) -> timedelta:
+    """How long the server keeps a roll-up's buckets: as declared, and as long as a coarser one is summed up of them."""
+    if not hypertable.rollups:
+        raise ValueError(f"{hypertable.name} has no roll-ups")
+    above = [reach(hypertable, one) for one in finest_first(hypertable) if finer(hypertable, one) == bucket]
+    return max([hypertable.rollups.every[bucket].drop_after, *above])
+
+
+def reach(hypertable: Hypertable, bucket: Bucket) -> timedelta:
+    """How far back a roll-up's refresh policy looks for changes: all that a load may still change."""
+    below = finer(hypertable, bucket)
+    return reach(hypertable, below) + BUCKETS[bucket] if below else row_life(hypertable)
+
+
+def pace(hypertable: Hypertable, bucket: Bucket) -> timedelta:
+    """How often a roll-up is refreshed: so that a change is through all finer ones within `refresh_lag`."""
+    if not hypertable.rollups:
+        raise ValueError(f"{hypertable.name} has no roll-ups")
+    return hypertable.rollups.every[bucket].refresh_lag / (len(hypertable.rollups.every) + 1)
+
+
+def _columnstore(connection: Connection, hypertable: Hypertable) -> Iterator[Step]:
     name, after = f"{SCHEMA}.{hypertable.name}", hypertable.compress_after
-    statements: list[sql.Composable] = []
-    if not one(connection, _IS_COLUMNSTORE, (SCHEMA, hypertable.name)):
-        statements.append(
-            sql.SQL(
-                "ALTER TABLE {} SET (timescaledb.enable_columnstore, timescaledb.segmentby = {},"
-                " timescaledb.orderby = {})"
-            ).format(table(hypertable.name), ", ".join(hypertable.segment_by), f"{hypertable.time} DESC")
-        )
-    held = _job(connection, hypertable.name, _COMPRESSION, "compress_after")
-    if held is not None and held != after:
-        statements.append(sql.SQL("CALL remove_columnstore_policy({})").format(name))
-    if held != after:
-        statements.append(sql.SQL("CALL add_columnstore_policy({}, after => {})").format(name, after))
-    if statements:
-        yield hypertable.name, f"compress rows older than {span(after)} (columnstore policy)", tuple(statements)
+    segments = ",".join(hypertable.segment_by)
+    order = ",".join(column if way == "asc" else f"{column} DESC" for column, way in hypertable.ordering)
+    held = connection.execute(_SETTINGS, (name,)).fetchone()
+    if held != (segments, order):
+        setting = sql.SQL(
+            "ALTER TABLE {} SET (timescaledb.enable_columnstore, timescaledb.segmentby = {}, timescaledb.orderby = {})"
+        ).format(table(hypertable.name), segments, order)
+        since = ", of chunks compressed from now on" if held else ""
+        yield hypertable.name, f"columnstore by ({segments}) in the order ({order}){since}", (setting,)
+    yield from _policy(
+        connection,
+        hypertable.name,
+        f"compress rows older than {span(after)} (columnstore policy)",
+        _COMPRESSION,
+        {"compress_after": after},
+        sql.SQL("CALL remove_columnstore_policy({})").format(name),
+        sql.SQL("CALL add_columnstore_policy({}, after => {})").format(name, after),
+    )
 
 
-def _retention(connection: Connection, name: str, after: timedelta) -> Iterator[Step]:
-    held = _job(connection, name, _RETENTION, "drop_after")
-    if held == after:
-        return
+def _retention(connection: Connection, name: str, declared: timedelta, life: timedelta) -> Iterator[Step]:
     where = f"{SCHEMA}.{name}"
-    removal = [sql.SQL("SELECT remove_retention_policy({})").format(where)] if held is not None else []
-    addition = sql.SQL("SELECT add_retention_policy({}, drop_after => {})").format(where, after)
-    yield name, f"drop rows older than {span(after)} (retention policy)", (*removal, addition)
+    late = f", {span(life - declared)} late so that all is summed up" if life > declared else ""
+    yield from _policy(
+        connection,
+        name,
+        f"drop rows older than {span(declared)} (retention policy{late})",
+        _RETENTION,
+        {"drop_after": life},
+        sql.SQL("SELECT remove_retention_policy({})").format(where),
+        sql.SQL("SELECT add_retention_policy({}, drop_after => {})").format(where, life),
+    )
+
+
+def _without_retention(connection: Connection, hypertable: Hypertable) -> Iterator[Step]:
+    """The server's own policy would drop chunks that are not in the lake yet."""
+    if _job(connection, hypertable.name, _RETENTION, ("drop_after",)) is not None:
+        removal = sql.SQL("SELECT remove_retention_policy({})").format(f"{SCHEMA}.{hypertable.name}")
+        yield hypertable.name, "no retention policy: chunks are dropped once they are in the lake", (removal,)
 
 
 def _aggregate(connection: Connection, hypertable: Hypertable, bucket: Bucket) -> Iterator[Step]:
     if hypertable.rollups is None:
         return
     name = hypertable.rollup_names[bucket]
-    exists = one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)) is not None
-    if not exists:
+    if one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)) is None:
         create = sql.SQL(
             "CREATE MATERIALIZED VIEW {} WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS {}"
             " WITH NO DATA"
@@ -97,14 +148,35 @@ def _aggregate(connection: Connection, hypertable: Hypertable, bucket: Bucket) -
         yield name, f"create continuous aggregate in buckets of {bucket}", (create,)
     else:
         _refuse_other(connection, hypertable, name)
-    if not exists or not _job(connection, name, _REFRESH):
-        # Not further back than retention leaves rows, else it would sum up to nothing what has been dropped.
-        start = hypertable.drop_after
-        policy = sql.SQL(
+    every = pace(hypertable, bucket)
+    window = {"start_offset": reach(hypertable, bucket), "end_offset": BUCKETS[bucket]}
+    yield from _policy(
+        connection,
+        name,
+        f"refresh every {span(every)} (continuous aggregate policy)",
+        _REFRESH,
+        window | {"schedule_interval": every},
+        sql.SQL("SELECT remove_continuous_aggregate_policy({})").format(f"{SCHEMA}.{name}"),
+        sql.SQL(
             "SELECT add_continuous_aggregate_policy({}, start_offset => {}, end_offset => {}, schedule_interval => {})"
-        ).format(f"{SCHEMA}.{name}", start, BUCKETS[bucket], BUCKETS["1h"])
-        yield name, "refresh every hour (continuous aggregate policy)", (policy,)
-    yield from _retention(connection, name, hypertable.rollups.every[bucket].drop_after)
+        ).format(f"{SCHEMA}.{name}", *window.values(), every),
+    )
+    kept = hypertable.rollups.every[bucket].drop_after
+    yield from _retention(connection, name, kept, rollup_life(hypertable, bucket))
+
+
+def _policy(
+    connection: Connection,
+    name: str,
+    what: str,
+    procedures: tuple[str, ...],
+    settings: Mapping[str, timedelta],
+    removal: sql.Composable,
+    addition: sql.Composable,
+) -> Iterator[Step]:
+    held = _job(connection, name, procedures, tuple(settings))
+    if held != tuple(settings.values()):
+        yield name, what, (*([removal] if held is not None else []), addition)
 
 
 def _refuse_other(connection: Connection, hypertable: Hypertable, name: str) -> None:
@@ -115,17 +187,20 @@ def _refuse_other(connection: Connection, hypertable: Hypertable, name: str) -> 
         raise differs(name, "is a continuous aggregate with other columns than declared")
 
 
-def _job(connection: Connection, name: str, procedures: tuple[str, ...], setting: str = "") -> timedelta | bool | None:
-    """The setting of the job that serves hypertable or aggregate `name`, True without `setting`, None if none does."""
-    row = connection.execute(_JOB, (setting, SCHEMA, name, SCHEMA, name, list(procedures))).fetchone()
+def _job(
+    connection: Connection, name: str, procedures: tuple[str, ...], settings: tuple[str, ...]
+) -> tuple[timedelta | None, ...] | None:
+    """These settings of the job that serves the hypertable or aggregate `name`, None if there is no such job."""
+    row = connection.execute(_JOB, (SCHEMA, name, SCHEMA, name, list(procedures))).fetchone()
     if row is None:
         return None
-    return row[0] if setting else True
+    held = {str(key): value for key, value in zip(*row[1:], strict=True)} | {"schedule_interval": row[0]}
+    return tuple(held.get(setting) for setting in settings)
 
 
-_IS_COLUMNSTORE = """
-    SELECT compression_enabled FROM timescaledb_information.hypertables
-    WHERE hypertable_schema = %s AND hypertable_name = %s
+_SETTINGS = """
+    SELECT coalesce(segmentby, ''), coalesce(orderby, '')
+    FROM timescaledb_information.hypertable_columnstore_settings WHERE hypertable = to_regclass(%s)
 """
 _IS_AGGREGATE = """
     SELECT true FROM timescaledb_information.continuous_aggregates WHERE view_schema = %s AND view_name = %s
@@ -140,9 +215,11 @@ _BACKLOG = """
 """
 # Some releases name the aggregate in the jobs view, others the hypertable that holds it.
 _JOB = """
-    SELECT (config ->> %s)::interval FROM timescaledb_information.jobs AS job
+    SELECT schedule_interval, array_agg(key), array_agg(value::interval)
+    FROM timescaledb_information.jobs AS job, jsonb_each_text(config)
     WHERE ((hypertable_schema = %s AND hypertable_name = %s) OR (hypertable_schema, hypertable_name) IN (
         SELECT materialization_hypertable_schema, materialization_hypertable_name
         FROM timescaledb_information.continuous_aggregates WHERE view_schema = %s AND view_name = %s))
-      AND proc_name = ANY (%s)
+      AND proc_name = ANY (%s) AND key IN ('compress_after', 'drop_after', 'start_offset', 'end_offset')
+    GROUP BY job_id, schedule_interval
 """

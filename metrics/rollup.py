@@ -70,9 +70,8 @@ def finest_first(hypertable: Hypertable) -> list[Bucket]:
 
 def finer(hypertable: Hypertable, bucket: Bucket) -> Bucket | None:
     """The bucket of the roll-up that this one is summed up from, None for the rows."""
-    return max(
-        (one for one in finest_first(hypertable) if BUCKETS[one] < BUCKETS[bucket]), key=BUCKETS.get, default=None
-    )
+    below = [one for one in finest_first(hypertable) if BUCKETS[one] < BUCKETS[bucket]]
+    return below[-1] if below else None
 
 
 def selection(hypertable: Hypertable, bucket: Bucket, condition: sql.Composable = _ALWAYS) -> sql.Composed:

@@ -1,23 +1,45 @@
-"""A fresh database with TimescaleDB per test module, and the rows the tests load."""
+"""A fresh database with TimescaleDB per test module, on every server that is given, and the rows the tests load.
+
+METRICS_DSN is a server of the Apache-2 edition, by default the one that the services bring along.
+METRICS_COMMUNITY_DSN, if given, is one of the community edition, with a superuser: every test runs there, too. A test
+of one edition only says so: `@pytest.mark.edition("community")`.
+"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from metrics_rows import Readings, fresh_database
+from metrics_rows import Address, Readings, fresh_database
 
 from metrics import spec, state
 from metrics.server import connected
 
-# The community edition's own policies are tried where such a server is given; Debian has no package of it.
-collect_ignore = [] if os.environ.get("METRICS_COMMUNITY_DSN") else ["test_metrics_community.py"]
+COMMUNITY = os.environ.get("METRICS_COMMUNITY_DSN", "")
+EDITIONS = ["apache", *(["community"] if COMMUNITY else [])]
 
 
-@pytest.fixture(scope="session")
-def metrics_server() -> str:
-    if given := os.environ.get("METRICS_DSN"):
-        return given
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "edition(name): runs only on servers of that edition of TimescaleDB")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, unseen, what is not of a server's edition: a test that cannot be run is not one that was skipped."""
+    items[:] = [item for item in items if _is_of_edition(item)]
+
+
+def _is_of_edition(item: pytest.Item) -> bool:
+    mark, call = item.get_closest_marker("edition"), getattr(item, "callspec", None)
+    server = call.params.get("metrics_server") if call else None
+    return mark is None or server is None or mark.args[0] == server
+
+
+@pytest.fixture(scope="session", params=EDITIONS)
+def metrics_server(request: pytest.FixtureRequest) -> Address:
+    return Address(COMMUNITY if request.param == "community" else os.environ.get("METRICS_DSN") or _installed())
+
+
+def _installed() -> str:
     lines = (Path(__file__).parents[2] / ".services" / "env").read_text("utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)["METRICS_DSN"]
 

@@ -123,14 +123,14 @@ def test_retention_drops_chunks_and_the_roll_ups_survive_their_refresh(community
     ("by_hand", "says"),
     [
         ("SELECT remove_retention_policy('metrics.sales_hourly')",
-         "metrics.sales_hourly: drop rows older than 30 days (retention policy)"),
+         "metrics.sales_hourly: drop rows older than 30 days (retention policy, 2 days late so that all is summed up)"),
         ("SELECT alter_job(job_id, config => config || '{\"drop_after\": \"90 days\"}') FROM"
          " timescaledb_information.jobs WHERE proc_name = 'policy_retention' AND hypertable_name = 'sales_hourly'",
-         "metrics.sales_hourly: drop rows older than 30 days (retention policy)"),
+         "metrics.sales_hourly: drop rows older than 30 days (retention policy, 2 days late so that all is summed up)"),
         ("CALL remove_columnstore_policy('metrics.sales_hourly')",
          "metrics.sales_hourly: compress rows older than 7 days (columnstore policy)"),
         ("SELECT remove_continuous_aggregate_policy('metrics.sales_hourly_1d')",
-         "metrics.sales_hourly_1d: refresh every hour (continuous aggregate policy)"),
+         "metrics.sales_hourly_1d: refresh every 20 minutes (continuous aggregate policy)"),
         ("DROP MATERIALIZED VIEW metrics.sales_hourly_1d",
          "metrics.sales_hourly_1d: create continuous aggregate in buckets of 1d"),
     ],

@@ -14,6 +14,7 @@ from metrics import spec, upkeep
 from metrics.batches import arrow_schema
 from metrics.load import load, oldest_kept
 
+pytestmark = pytest.mark.edition("apache")
 START = NOW - timedelta(days=5)
 DAY = timedelta(days=1)
 
