@@ -1,7 +1,7 @@
 """What a declared hypertable looks like on the server, and what the server has: columns, key, indexes, chunks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from psycopg import sql
@@ -27,6 +27,15 @@ class Shape:
     indexes: frozenset[tuple[str, ...]]
     comments: Mapping[str, str]
     description: str
+    space: tuple[str, int] | None = None
+    """Column and number of parts of the second dimension."""
+    index_names: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    """Names of the indexes that were found, the key's not among them."""
+    odd_indexes: tuple[str, ...] = ()
+    """Names of indexes that no declaration makes: unique, partial, over an expression, descending."""
+    key_index: str = ""
+    is_constraint: bool = False
+    """Whether the key's index belongs to a constraint of the same name."""
 
 
 def declared(hypertable: Hypertable) -> Shape:
@@ -41,6 +50,7 @@ def declared(hypertable: Hypertable) -> Shape:
         indexes=frozenset(hypertable.indexes),
         comments={name: column.comment for name, column in hypertable.columns.items()},
         description=hypertable.description,
+        space=(hypertable.space.by, hypertable.space.partitions) if hypertable.space else None,
     )
 
 
@@ -73,38 +83,28 @@ def found(connection: Connection, name: str) -> Shape | None:
         raise differs(name, "is a view, not a table")
     rows = connection.execute(_COLUMNS, (f"{SCHEMA}.{name}",)).fetchall()
     indexes = connection.execute(_INDEXES, (f"{SCHEMA}.{name}",)).fetchall()
-    dimension = connection.execute(_DIMENSION, (SCHEMA, name)).fetchone()
-    keys = [tuple(columns) for is_unique, columns in indexes if is_unique]
+    dimensions = connection.execute(_DIMENSIONS, (SCHEMA, name)).fetchall()
+    key = next((one for one in indexes if one[2] and one[3]), None)
+    plain = {
+        tuple(columns): str(name) for name, columns, is_unique, is_plain, _ in indexes if is_plain and not is_unique
+    }
+    odd = [str(one[0]) for one in indexes if one is not key and (one[2] or not one[3])]
     return Shape(
         name=name,
-        time=str(dimension[0]) if dimension else "",
+        time=str(dimensions[0][0]) if dimensions else "",
         columns={str(row[0]): str(row[1]) for row in rows},
-        key=keys[0] if keys else (),
+        key=tuple(key[1]) if key else (),
         required=frozenset(str(row[0]) for row in rows if row[2]),
-        chunk_interval=dimension[1] if dimension else None,
-        indexes=frozenset(tuple(columns) for is_unique, columns in indexes if not is_unique),
+        chunk_interval=dimensions[0][1] if dimensions else None,
+        indexes=frozenset(plain),
         comments={str(row[0]): str(row[3]) for row in rows},
         description=str(kind[1]),
+        space=(str(dimensions[1][0]), int(dimensions[1][2])) if len(dimensions) > 1 else None,
+        index_names=plain,
+        odd_indexes=tuple(odd),
+        key_index=str(key[0]) if key else "",
+        is_constraint=bool(key and key[4]),
     )
-
-
-def refuse_difference(want: Shape, have: Shape) -> None:
-    """PermanentError if `have` differs from `want` in a way that only moving data could mend."""
-    if not have.time:
-        raise differs(want.name, "is a plain table, not a hypertable")
-    if have.time != want.time:
-        raise differs(want.name, f"is divided by {have.time}, declared is {want.time}")
-    for column, kind in want.columns.items():
-        if column not in have.columns and column in want.required:
-            raise differs(want.name, f"has no column {column}, which the key needs")
-        if have.columns.get(column, kind) != kind:
-            raise differs(want.name, f"column {column} is {have.columns[column]}, declared is {kind}")
-    if extra := [column for column in have.columns if column not in want.columns]:
-        raise differs(want.name, f"has a column {extra[0]} that is not declared")
-    if have.key != want.key:
-        raise differs(want.name, f"has the key ({', '.join(have.key)}), declared is ({', '.join(want.key)})")
-    if loose := sorted(want.required - have.required):
-        raise differs(want.name, f"column {loose[0]} may be NULL, but the key needs it")
 
 
 def differs(name: str, what: str) -> PermanentError:
@@ -115,19 +115,29 @@ def differs(name: str, what: str) -> PermanentError:
 
 def creation(shape: Shape) -> list[sql.Composed]:
     """The statements that create the hypertable of that shape, with key, indexes and comments."""
+    return [*bare(shape, shape.name), *adorned(shape)]
+
+
+def bare(shape: Shape, name: str) -> list[sql.Composed]:
+    """The statements that create the hypertable under `name`, with its key but without indexes and comments."""
     columns = [
-        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind + (" NOT NULL" if name in shape.required else "")))
-        for name, kind in shape.columns.items()
+        sql.SQL("{} {}").format(sql.Identifier(one), sql.SQL(kind + (" NOT NULL" if one in shape.required else "")))
+        for one, kind in shape.columns.items()
     ]
+    relation = f"{SCHEMA}.{name}"
+    create = sql.SQL("SELECT create_hypertable({}, by_range({}, {}), create_default_indexes => false)")
+    divide = sql.SQL("SELECT add_dimension({}, by_hash({}, {}))")
     return [
-        sql.SQL("CREATE TABLE {} ({})").format(table(shape.name), sql.SQL(", ").join(columns)),
-        sql.SQL("SELECT create_hypertable({}, by_range({}, {}), create_default_indexes => false)").format(
-            f"{SCHEMA}.{shape.name}", shape.time, shape.chunk_interval
-        ),
-        _unique(shape),
-        *(index(shape.name, columns) for columns in sorted(shape.indexes)),
-        *commenting(shape),
+        sql.SQL("CREATE TABLE {} ({})").format(table(name), sql.SQL(", ").join(columns)),
+        create.format(relation, shape.time, shape.chunk_interval),
+        *([divide.format(relation, *shape.space)] if shape.space else []),
+        unique(shape, name),
     ]
+
+
+def adorned(shape: Shape) -> list[sql.Composed]:
+    """The statements that add the further indexes and the comments."""
+    return [*(index(shape.name, columns) for columns in sorted(shape.indexes)), *commenting(shape)]
 
 
 def index(name: str, columns: tuple[str, ...]) -> sql.Composed:
@@ -146,11 +156,11 @@ def commenting(shape: Shape) -> list[sql.Composed]:
     ]
 
 
-def _unique(shape: Shape) -> sql.Composed:
-    """The key; roll-ups group by columns that may be NULL, and two such groups are the same group."""
+def unique(shape: Shape, name: str) -> sql.Composed:
+    """The statement for the key; roll-ups group by columns that may be NULL, and two such groups are the same group."""
     if set(shape.key) <= shape.required:
-        return sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table(shape.name), _list(shape.key))
-    return sql.SQL("CREATE UNIQUE INDEX ON {} ({}) NULLS NOT DISTINCT").format(table(shape.name), _list(shape.key))
+        return sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table(name), _list(shape.key))
+    return sql.SQL("CREATE UNIQUE INDEX ON {} ({}) NULLS NOT DISTINCT").format(table(name), _list(shape.key))
 
 
 def _list(columns: tuple[str, ...]) -> sql.Composed:
@@ -163,13 +173,19 @@ _COLUMNS = """
            attnotnull, coalesce(col_description(attrelid, attnum), '')
     FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
+# Name, columns, unique, of the plain kind that a declaration makes, of a constraint; the key first.
 _INDEXES = """
-    SELECT indisunique, (SELECT array_agg(attname::text ORDER BY position)
-                         FROM unnest(indkey::int2[]) WITH ORDINALITY AS part (number, position)
-                         JOIN pg_attribute ON attrelid = indrelid AND attnum = number)
-    FROM pg_index WHERE indrelid = %s::regclass ORDER BY indisprimary DESC, indisunique DESC
+    SELECT (SELECT relname FROM pg_class WHERE oid = indexrelid),
+           coalesce((SELECT array_agg(attname::text ORDER BY position)
+                     FROM unnest(indkey::int2[]) WITH ORDINALITY AS part (number, position)
+                     JOIN pg_attribute ON attrelid = indrelid AND attnum = number), ARRAY[]::text[]),
+           indisunique,
+           indisvalid AND indpred IS NULL AND indexprs IS NULL AND 0 = ALL (indoption::int2[]) AND 'btree' =
+               (SELECT amname FROM pg_class JOIN pg_am ON pg_am.oid = relam WHERE pg_class.oid = indexrelid),
+           EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u'))
+    FROM pg_index WHERE indrelid = %s::regclass ORDER BY indisprimary DESC, indisunique DESC, 1
 """
-_DIMENSION = """
-    SELECT column_name, time_interval FROM timescaledb_information.dimensions
-    WHERE hypertable_schema = %s AND hypertable_name = %s AND dimension_number = 1
+_DIMENSIONS = """
+    SELECT column_name, time_interval, num_partitions FROM timescaledb_information.dimensions
+    WHERE hypertable_schema = %s AND hypertable_name = %s ORDER BY dimension_number
 """

@@ -1,54 +1,47 @@
 """Hypertables as declared state: what the server lacks of the declaration, and making it so.
 
-Nothing here drops or rewrites rows. A relation of another shape is refused in words, not changed.
+Nothing here loses rows unless it is allowed: such a step says what would be lost, and is refused otherwise.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import sql
 
-from metrics import native
-from metrics.rollup import mark_all
+from lake.errors import PermanentError
+from metrics import aggregates, sketch
+from metrics.applied import COLUMNS, Applied, applied, note
+from metrics.change import Change, refuse_loss
+from metrics.migration import of_rollup, of_table
+from metrics.rollup import finest_first, mark_all
 from metrics.server import Connection, Edition, edition, explained, lock, one, table
-from metrics.shape import Shape, commenting, creation, declared, declared_rollup, found, index, refuse_difference
 from metrics.spec import SCHEMA, Hypertable, Spec
 from metrics.status import Status, status, without_compression
-from metrics.words import span
+from metrics.undeclared import undeclared
+from metrics.words import counted, span
 
 __all__ = ["Change", "Status", "apply", "drift", "plan", "status"]
 
 
-@dataclass(frozen=True)
-class Change:
-    """One step from the server's state to the declared one; without statements it is a note on what cannot be had."""
-
-    hypertable: str
-    what: str
-    statements: tuple[sql.Composable, ...] = ()
-
-    @property
-    def is_note(self) -> bool:
-        """Whether there is nothing to do, only something to know."""
-        return not self.statements
-
-    def __str__(self) -> str:
-        """`metrics.sales_hourly: create …`."""
-        return f"{self.hypertable}: {self.what}"
-
-
-def plan(connection: Connection, spec: Spec) -> list[Change]:
+def plan(connection: Connection, spec: Spec, now: datetime | None = None) -> list[Change]:
     """What `apply` would do, in its order, and notes on what this server's edition does not offer.
 
-    Changes nothing. Raises PermanentError for a server without TimescaleDB 2.19 or newer and for a relation whose
-    shape differs in a way that only moving its rows could mend.
+    Changes nothing. With `now`, the platform's clock, there is also a note on the rows that the next upkeep drops
+    because they are to be kept for a shorter time than before.
+
+    Raises PermanentError for a server without TimescaleDB 2.19 or newer or of another edition than declared, and for
+    a relation that cannot be made as declared without making up data.
     """
     with explained("metrics server"), connection.transaction():
         kind = edition(connection)
+        _require_edition(spec, kind)
+        before = applied(connection)
         changes = list(_foundation(connection))
         for hypertable in spec.hypertables:
-            changes += _changes(connection, hypertable, kind)
-        return changes
+            changes += _changes(connection, hypertable, kind, before.get(hypertable.name))
+            if now and hypertable.name in before:
+                changes += _sooner(connection, hypertable, before[hypertable.name], now)
+        return [*changes, *undeclared(connection, spec, before)]
 
 
 def drift(connection: Connection, spec: Spec) -> list[Change]:
@@ -56,30 +49,71 @@ def drift(connection: Connection, spec: Spec) -> list[Change]:
     return [change for change in plan(connection, spec) if not change.is_note]
 
 
-def apply(connection: Connection, spec: Spec) -> list[Change]:
-    """Make the server as declared, all in one transaction; the changes made, and the notes. Twice is as once."""
-    with explained("metrics server"), connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('metrics.apply', 0))")
-        for hypertable in spec.hypertables:
-            lock(connection, hypertable.name)
-        changes = plan(connection, spec)
-        for change in changes:
-            for statement in change.statements:
-                connection.execute(sql.SQL("{}").format(statement))
+def apply(
+    connection: Connection, spec: Spec, *, allow_data_loss: bool = False, now: datetime | None = None
+) -> list[Change]:
+    """Make the server as declared, all in one transaction; the changes made, those left, and notes. Twice is as once.
+
+    Raises what `plan` raises, and PermanentError if a step would lose data and `allow_data_loss` is not given;
+    nothing is changed then. What is no longer declared stays without it, and is told.
+    """
+    with explained("metrics server"):
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('metrics.apply', 0))")
+            for hypertable in spec.hypertables:
+                lock(connection, hypertable.name)
+            changes = plan(connection, spec, now)
+            if not allow_data_loss:
+                refuse_loss(changes)
+            for change in changes:
+                if allow_data_loss or not change.is_kept:
+                    _execute(connection, change.statements)
+            note(connection, spec)
+        _finish(connection, changes)
         return changes
 
 
-def _changes(connection: Connection, hypertable: Hypertable, kind: Edition) -> Iterator[Change]:
-    yield from _table(connection, declared(hypertable))
-    if kind == "community":
-        for name, what, statements in native.steps(connection, hypertable):
-            yield Change(f"{SCHEMA}.{name}", what, statements)
+def _execute(connection: Connection, statements: tuple[sql.Composable, ...]) -> None:
+    for statement in statements:
+        connection.execute(sql.SQL("{}").format(statement))
+
+
+def _finish(connection: Connection, changes: list[Change]) -> None:
+    """What cannot be done in a transaction and the server's own jobs would do later, if it was not done here."""
+    statements = [statement for change in changes for statement in change.after]
+    if not statements:
         return
-    for bucket in hypertable.rollup_names:
-        for change in _table(connection, declared_rollup(hypertable, bucket)):
-            fills = "create" in change.what or "add column" in change.what
+    connection.commit()
+    connection.autocommit = True
+    try:
+        _execute(connection, tuple(statements))
+    finally:
+        connection.autocommit = False
+
+
+def _require_edition(spec: Spec, kind: Edition) -> None:
+    if spec.edition in (None, kind):
+        return
+    names = {"apache": "Apache-2", "community": "community"}
+    wish = {"apache": "timescaledb.license = 'apache'", "community": "timescaledb.license = 'timescale'"}
+    raise PermanentError(
+        "metrics server",
+        f"is of the {names[kind]} edition, metrics/hypertables.yml demands the {names[spec.edition or kind]} edition",
+        f"take `edition` out of the file, or point METRICS_DSN to a server with {wish[spec.edition or kind]}",
+    )
+
+
+def _changes(connection: Connection, hypertable: Hypertable, kind: Edition, before: Applied | None) -> Iterator[Change]:
+    steps = list(of_table(connection, hypertable, before))
+    if kind == "community":
+        yield from aggregates.around(connection, hypertable, steps)
+        return
+    yield from steps
+    for bucket in finest_first(hypertable):
+        for change in of_rollup(connection, hypertable, bucket):
+            fills = change.what.startswith(("create hypertable", "create it anew", "add column"))
             also = (mark_all(hypertable, bucket),) if fills else ()
-            yield Change(change.hypertable, change.what, change.statements + also)
+            yield Change(change.hypertable, change.what, change.statements + also, change.loses, change.mend)
     yield Change(f"{SCHEMA}.{hypertable.name}", without_compression(hypertable))
 
 
@@ -90,38 +124,42 @@ def _foundation(connection: Connection) -> Iterator[Change]:
         if one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)) is None:
             statement = sql.SQL("CREATE TABLE {} ({})").format(table(name), sql.SQL(columns))
             yield Change(f"{SCHEMA}.{name}", "create the table in which the platform keeps its books", (statement,))
+    for relation, what, statements in sketch.steps(connection):
+        yield Change(relation, what, statements)
 
 
-def _table(connection: Connection, want: Shape) -> Iterator[Change]:
-    where, have = f"{SCHEMA}.{want.name}", found(connection, want.name)
-    if have is None:
-        interval = span(want.chunk_interval)
-        what = f"create hypertable with key ({', '.join(want.key)}) and chunks of {interval}"
-        yield Change(where, what, tuple(creation(want)))
+def _sooner(connection: Connection, hypertable: Hypertable, before: Applied, now: datetime) -> Iterator[Change]:
+    """A note on the rows that a shorter `drop_after` costs at the next upkeep."""
+    if hypertable.drop_after >= before.drop_after:
         return
-    refuse_difference(want, have)
-    for column, kind in want.columns.items():
-        if column not in have.columns:
-            statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
-                table(want.name),
-                sql.Identifier(column),
-                sql.SQL(kind),
-            )
-            yield Change(where, f"add column {column} ({kind})", (statement,))
-    if have.chunk_interval != want.chunk_interval:
-        statement = sql.SQL("SELECT set_chunk_time_interval({}, {})").format(where, want.chunk_interval)
-        what = f"chunks of {span(want.chunk_interval)} instead of {span(have.chunk_interval)}, from the next one on"
-        yield Change(where, what, (statement,))
-    for columns in sorted(want.indexes - have.indexes):
-        yield Change(where, f"create index on ({', '.join(columns)})", (index(want.name, columns),))
-    if have.description != want.description or have.comments != dict(want.comments):
-        yield Change(where, "write descriptions and units", tuple(commenting(want)))
+    where = f"{SCHEMA}.{hypertable.name}"
+    chunks, end = connection.execute(_EXPIRED, (SCHEMA, hypertable.name, now - hypertable.drop_after)).fetchone() or (
+        0,
+        0,
+    )
+    if not chunks:
+        return
+    count = sql.SQL("SELECT count(*) FROM {} WHERE {} < %s").format(
+        table(hypertable.name), sql.Identifier(hypertable.time)
+    )
+    rows: int = one(connection, count, (end,))
+    gone = "go to the lake and are dropped" if hypertable.tier else "are dropped"
+    yield Change(
+        where,
+        f"{counted(chunks, 'chunk')} with {counted(rows, 'row')} {gone} at the next upkeep, for rows are kept"
+        f" {span(hypertable.drop_after)} instead of {span(before.drop_after)}",
+    )
 
 
+_EXPIRED = """
+    SELECT count(*), max(range_end) FROM timescaledb_information.chunks
+    WHERE hypertable_schema = %s AND hypertable_name = %s AND range_end <= %s
+"""
 # _state: one row per hypertable; rows before dropped_before were dropped once, and are not taken in again, since a
 # part of them would replace the roll-up of all of them. _dirty: buckets whose roll-up is out of date.
 _BOOKS = {
     "_state": "hypertable text PRIMARY KEY, watermark text, loaded_at timestamptz, dropped_before timestamptz,"
     " refreshed_at timestamptz",
     "_dirty": "hypertable text, rollup text, bucket_at timestamptz, PRIMARY KEY (hypertable, rollup, bucket_at)",
+    "_applied": COLUMNS,
 }
