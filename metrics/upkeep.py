@@ -1,7 +1,8 @@
 """Keeping the hypertables as declared over time: roll-ups brought up to date, rows past their time dropped.
 
 On the Apache-2 edition this does the work; on the community edition the server's own policies do it and this looks at
-what they have achieved. To be run by a schedule; every step is a transaction of its own and can be cut anywhere.
+what they have achieved. What is declared with `tier: true` goes to the lake before it is dropped, on both. To be run
+by a schedule; every step is a transaction of its own and can be cut anywhere.
 """
 
 from collections.abc import Iterator
@@ -10,24 +11,14 @@ from datetime import datetime, timedelta
 
 from psycopg import sql
 
-from metrics import native
+from lake.errors import PlatformError
+from lake.layout import Lake
+from metrics import native, tier, tier_books
+from metrics.done import Done
 from metrics.rollup import refresh, refresh_some
 from metrics.server import Connection, connected, edition, lock, one, table
 from metrics.spec import SCHEMA, Hypertable, Spec
 from metrics.words import counted, span
-
-
-@dataclass(frozen=True)
-class Done:
-    """One action on one relation, as a sentence, with the number of things it changed."""
-
-    relation: str
-    what: str
-    count: int
-
-    def __str__(self) -> str:
-        """`metrics.sales_hourly_1h: 3 buckets summed up anew …`."""
-        return f"{self.relation}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -37,10 +28,12 @@ class _Dropped:
     rows: int
 
 
-def run(dsn: str, spec: Spec, now: datetime) -> list[Done]:
+def run(dsn: str, spec: Spec, now: datetime, lake: Lake | None = None) -> list[Done]:
     """Refresh the roll-ups' changed buckets, then drop what is older than `drop_after` before `now`; what was done.
 
     With nothing to do the list is empty (Apache-2 edition); the community edition's policies always get their lines.
+    Of a hypertable with `tier: true` nothing is dropped without `lake`, or if its copy there is not right: a line says
+    so, and the other hypertables are kept all the same.
 
     Raises PermanentError if the declaration was not applied, TransientError if the server does not answer; what was
     done before stays done, and the next run goes on from there.
@@ -55,7 +48,21 @@ def run(dsn: str, spec: Spec, now: datetime) -> list[Done]:
                     done += [Done(where, what, count) for where, what, count in native.effects(connection, hypertable)]
             else:
                 done += _kept(connection, hypertable, now)
-    return done
+    tiered = [hypertable for hypertable in spec.hypertables if hypertable.tier]
+    return done + [one for hypertable in tiered for one in _tiered(dsn, lake, hypertable, now)]
+
+
+def _tiered(dsn: str, lake: Lake | None, hypertable: Hypertable, now: datetime) -> list[Done]:
+    name = f"{SCHEMA}.{hypertable.name}"
+    if lake is not None:
+        try:
+            return tier.run(dsn, lake, hypertable, now)
+        except PlatformError as error:
+            return [Done(name, f"nothing is dropped: {error}", 0)]
+    with connected(dsn, read_only=True) as connection:
+        overdue = len(tier_books.due(connection, hypertable, now))
+    why = "they go to the lake first, and LAKE_ROOT is not set"
+    return [Done(name, f"{counted(overdue, 'range')} past their time are not dropped: {why}", 0)] if overdue else []
 
 
 def _kept(connection: Connection, hypertable: Hypertable, now: datetime) -> Iterator[Done]:
@@ -64,7 +71,8 @@ def _kept(connection: Connection, hypertable: Hypertable, now: datetime) -> Iter
         if buckets:
             what = f"{counted(buckets, 'changed bucket')} of {bucket} summed up anew, {counted(rows, 'row')} written"
             yield Done(f"{SCHEMA}.{name}", what, buckets)
-    yield from _drop_rows(connection, hypertable, now)
+    if not hypertable.tier:
+        yield from _drop_rows(connection, hypertable, now)
     if hypertable.rollups:
         for bucket, kept in hypertable.rollups.every.items():
             with connection.transaction():
