@@ -1,18 +1,20 @@
 """Arrow batches in the shape of a hypertable: checked against the declaration and converted without loss."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types as kinds
 
 from lake.errors import ContractBroken
+from metrics import units
+from metrics.gate import sort_out
 from metrics.spec import SCHEMA, Hypertable
 
 SLICE = 65_536  # rows converted and encoded at a time: about 10 MB, whatever the size of the batches that come in
+SLICE_BYTES = 16 * 1024 * 1024  # and fewer where rows are long
 
 _ARROW = {
     "timestamptz": pa.timestamp("us", "UTC"),
@@ -30,8 +32,8 @@ class Tally:
 
     rows: int = 0
     expired: int = 0
-    future: int = 0
     blanked: int = 0
+    set_aside: Counter[str] = field(default_factory=Counter)
 
 
 def arrow_schema(hypertable: Hypertable) -> pa.Schema:
@@ -39,73 +41,68 @@ def arrow_schema(hypertable: Hypertable) -> pa.Schema:
     return pa.schema([pa.field(name, _arrow(column.type)) for name, column in hypertable.columns.items()])
 
 
-def require(hypertable: Hypertable, schema: pa.Schema) -> None:
-    """ContractBroken if a column is missing, unknown or of a type that does not convert without loss."""
+def require(hypertable: Hypertable, schema: pa.Schema, *, text: bool = False) -> None:
+    """ContractBroken if a column is missing, unknown, in another unit or of a type that does not convert without loss.
+
+    `text`: the rows come from a file of text, and a column of text may stand for any type.
+    """
     if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
-        raise _broken(hypertable, f"column {twice[0]} comes twice")
-    if unknown := [name for name in schema.names if name not in hypertable.columns]:
-        raise _broken(hypertable, f"the rows have a column {unknown[0]} that is not declared")
+        raise broken(hypertable, f"column {twice[0]} comes twice")
+    for name in schema.names:
+        if name not in hypertable.columns:
+            other = units.other(name, hypertable)
+            raise broken(hypertable, other or f"the rows have a column {name} that is not declared")
     for name, column in hypertable.columns.items():
         if name not in schema.names:
-            raise _broken(hypertable, f"the rows have no column {name}")
+            raise broken(hypertable, f"the rows have no column {name}")
         kind = schema.field(name).type
-        if not _fits(kind.value_type if kinds.is_dictionary(kind) else kind, column.type):
-            raise _broken(hypertable, f"column {name} comes as {kind}, declared is {column.type}")
+        kind = kind.value_type if kinds.is_dictionary(kind) else kind
+        if not (_fits(kind, column.type) or (text and kinds.is_string(kind))):
+            raise broken(hypertable, f"column {name} comes as {kind}, declared is {column.type}")
 
 
 def conformed(
-    hypertable: Hypertable, batches: pa.RecordBatchReader, tally: Tally, oldest: datetime, newest: datetime
+    hypertable: Hypertable,
+    batches: Iterator[pa.RecordBatch],
+    tally: Tally,
+    oldest: datetime,
+    newest: datetime,
+    aside: Callable[[pa.RecordBatch], None] | None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows with `oldest` ≤ time ≤ `newest`, in the hypertable's columns and types; the others are counted only.
+    """The rows that may enter, in the hypertable's columns and types, a slice at a time; see `metrics.gate`.
 
-    NaN and infinities become NULL and are counted: one would spoil every average it gets into. A NULL in the key is
+    Rows before `oldest` are counted only. Rows that break the declaration go to `aside`; without it, the first one is
     ContractBroken.
     """
-    schema = arrow_schema(hypertable)
+    schema, seen = arrow_schema(hypertable), 0
     for batch in batches:
-        for start in range(0, batch.num_rows, SLICE):
-            part = _converted(hypertable, schema, batch.slice(start, SLICE), tally)
-            kept = _in_time(part, hypertable.time, tally, oldest, newest)
-            tally.rows += kept.num_rows
-            if kept.num_rows:
-                yield kept
+        for part in _slices(batch):
+            found = sort_out(hypertable, schema, part, oldest, newest)
+            if found.bad is not None:
+                if aside is None:
+                    reason = found.bad.column("_reason")[0]
+                    raise broken(hypertable, f"row {seen + found.first_bad + 1:,}: {reason}")
+                aside(found.bad)
+                tally.set_aside.update(found.bad.column("_reason").to_pylist())
+            seen += part.num_rows
+            tally.rows += found.good.num_rows
+            tally.expired += found.expired
+            tally.blanked += found.blanked
+            if found.good.num_rows:
+                yield found.good
 
 
-def _converted(hypertable: Hypertable, schema: pa.Schema, part: pa.RecordBatch, tally: Tally) -> pa.RecordBatch:
-    columns = []
-    for field in schema:
-        values = _cast(hypertable, field, part.column(field.name))
-        if field.name in hypertable.key and values.null_count:
-            raise _broken(hypertable, f"{values.null_count} rows have no {field.name}, which is part of the key")
-        if kinds.is_floating(field.type):
-            finite = pc.fill_null(pc.is_finite(values), True)
-            bad = len(values) - finite.true_count
-            if bad:
-                values = pc.if_else(finite, values, pa.scalar(None, field.type))
-                tally.blanked += bad
-        columns.append(values)
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def broken(hypertable: Hypertable, what: str) -> ContractBroken:
+    """The error for rows that are refused; nothing of their load has stayed."""
+    return ContractBroken(
+        f"{SCHEMA}.{hypertable.name}", what, "nothing was loaded; correct the rows or metrics/hypertables.yml"
+    )
 
 
-def _cast(hypertable: Hypertable, field: pa.Field, values: Any) -> Any:
-    try:
-        if kinds.is_decimal(field.type) and kinds.is_integer(values.type):
-            values = values.cast(pa.decimal128(38, field.type.scale))  # an int64 does not fit decimal(18, 2) by type
-        return values.cast(field.type)
-    except pa.ArrowInvalid as error:
-        raise _broken(hypertable, f"a value of column {field.name} does not fit ({error})") from None
-
-
-def _in_time(part: pa.RecordBatch, time: str, tally: Tally, oldest: datetime, newest: datetime) -> pa.RecordBatch:
-    instants, kind = part.column(time), pa.timestamp("us", "UTC")
-    bounds = pc.min_max(instants)
-    low, high = pa.scalar(oldest, kind), pa.scalar(newest, kind)
-    if not part.num_rows or (bounds["min"].value >= low.value and bounds["max"].value <= high.value):
-        return part
-    expired, future = pc.less(instants, low), pc.greater(instants, high)
-    tally.expired += expired.true_count
-    tally.future += future.true_count
-    return part.filter(pc.invert(pc.or_(expired, future)))
+def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    rows = min(SLICE, max(1, SLICE_BYTES * batch.num_rows // max(batch.nbytes, 1)))
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
 
 
 def _arrow(kind: str) -> pa.DataType:
@@ -128,9 +125,3 @@ def _fits(kind: pa.DataType, declared: str) -> bool:
         "text": kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind),
     }
     return checks.get(declared, bool(kinds.is_decimal(kind) or kinds.is_integer(kind)))
-
-
-def _broken(hypertable: Hypertable, what: str) -> ContractBroken:
-    return ContractBroken(
-        f"{SCHEMA}.{hypertable.name}", what, "nothing was loaded; correct the rows or metrics/hypertables.yml"
-    )

@@ -1,22 +1,30 @@
-"""Idempotent loading: COPY BINARY into a staging table, then upsert by key, in one transaction per load."""
+"""Loading: rows from Arrow into a hypertable, idempotent, in one transaction per load, with bounded memory.
+
+A thread reads, checks, converts and encodes a few slices ahead (`metrics.queue`); this one sends them to the server, as
+`metrics.inflow` decides. A slow server therefore makes the source wait, and nothing piles up.
+"""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
-import pgpq
 import pyarrow as pa
-from psycopg import sql
 
 from lake.errors import PermanentError
-from metrics.batches import Tally, arrow_schema, conformed, require
-from metrics.rollup import marking
-from metrics.server import Connection, connected, edition, lock, one, table
+from lake.layout import Lake
+from metrics import quarantine
+from metrics.batches import Tally, conformed, require
+from metrics.encoded import encoded
+from metrics.inflow import Inflow
+from metrics.queue import ahead
+from metrics.server import Connection, connected, edition, lock, one
 from metrics.spec import BUCKETS, SCHEMA, Hypertable
 
 FUTURE = timedelta(days=366)  # further ahead of the clock than this is taken for a broken clock at the source
+AHEAD = 2  # slices read ahead: each may take 16 MB, twice, as Arrow and as bytes
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_STAGING = sql.Identifier("pg_temp", "staged")
 
 
 @dataclass(frozen=True)
@@ -26,28 +34,23 @@ class Loaded:
     rows: int
     """Rows taken in, also those that were there already."""
     changed: int
-    """Rows inserted or made different."""
+    """Rows inserted or made different; a key that comes twice in one load may count twice."""
     removed: int
     """Rows removed because of `replace_from`."""
     expired: int
     """Rows left out: older than the retention."""
-    future: int
-    """Rows left out: more than a year ahead of the clock."""
     blanked: int
-    """Values that were NaN or infinite and are NULL now."""
+    """Values that were NaN and are NULL now."""
     seconds: float
     touched_from: datetime | None
     touched_to: datetime | None
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Rows put in quarantine, by reason."""
 
-
-@dataclass(frozen=True)
-class _Change:
-    rows: int
-    first_at: datetime | None
-    last_at: datetime | None
-
-
-_NOTHING = _Change(0, None, None)
+    @property
+    def set_aside(self) -> int:
+        """Rows put in quarantine."""
+        return sum(self.reasons.values())
 
 
 def load(
@@ -58,6 +61,8 @@ def load(
     now: datetime,
     watermark: str | None = None,
     replace_from: datetime | None = None,
+    lake: Lake | None = None,
+    text: bool = False,
 ) -> Loaded:
     """Load `batches` into the hypertable: all of it or nothing; loading twice is as loading once.
 
@@ -70,40 +75,46 @@ def load(
             does not bring back what retention has dropped.
         watermark: Kept on the server in the same transaction, for the next load to start from.
         replace_from: The batches hold everything from this instant on: other rows from there on are removed.
+        lake: Where rows that break the declaration (see `metrics.gate`) are set aside, in its quarantine.
+        text: Columns may come as text, as from a CSV file; values that do not convert break the declaration.
 
     Raises:
-        ContractBroken: A column is missing, unknown or of another type; a key is NULL; a value does not fit.
+        ContractBroken: A column is missing, unknown, in another unit or of another type; or, without a lake, a row
+            breaks the declaration.
         PermanentError: The hypertable is not there.
         TransientError: The server does not answer or the connection was cut; nothing was loaded.
     """
     started = time.monotonic()
-    require(hypertable, batches.schema)
+    require(hypertable, batches.schema, text=text)
     tally = Tally()
-    with connected(dsn) as connection, connection.transaction():
-        kind = edition(connection)
-        horizon = oldest_kept(hypertable, now)
-        if dropped := _dropped_before(connection, hypertable):
-            horizon = max(horizon, dropped)
-        _stage(connection, hypertable, batches, tally, horizon, now + FUTURE)
+    # A source that takes long to begin, as a query does, keeps nobody waiting for the lock.
+    rows = chain([first] if (first := next(batches, None)) is not None else [], batches)
+    with quarantine.aside(lake, hypertable.name) as aside, connected(dsn) as connection, connection.transaction():
+        marks = edition(connection) == "apache"
         lock(connection, hypertable.name)
-        horizon = _moved_horizon(connection, hypertable, tally, horizon)
-        marks = marking(hypertable, sql.Identifier("buckets")) if kind == "apache" else sql.SQL("")
-        gone = changed = _NOTHING
-        if replace_from is not None:
-            gone = _change(connection, hypertable, _removal(hypertable, max(replace_from, horizon)), marks)
-        if tally.rows:
-            changed = _change(connection, hypertable, _upsert(hypertable, horizon), marks)
+        horizon = _horizon(connection, hypertable, now)
+        put = aside.put if aside else None
+        parts = encoded(hypertable, conformed(hypertable, rows, tally, horizon, now + FUTURE, put))
+        inflow = Inflow(connection, hypertable, marks=marks, direct=replace_from is None)
+        with ahead(parts, AHEAD) as ready:
+            for part in ready:
+                inflow.take(part)
+        since = None if replace_from is None else max(replace_from, horizon)
+        changed, removed = inflow.finish(since)
         connection.execute(_NOTE, (hypertable.name, watermark))
+        if aside:
+            aside.keep(now)
+    touched = changed + removed
     return Loaded(
         rows=tally.rows,
         changed=changed.rows,
-        removed=gone.rows,
+        removed=removed.rows,
         expired=tally.expired,
-        future=tally.future,
         blanked=tally.blanked,
         seconds=time.monotonic() - started,
-        touched_from=min((at for at in (changed.first_at, gone.first_at) if at), default=None),
-        touched_to=max((at for at in (changed.last_at, gone.last_at) if at), default=None),
+        touched_from=touched.first_at,
+        touched_to=touched.last_at,
+        reasons=dict(tally.set_aside),
     )
 
 
@@ -126,100 +137,15 @@ def watermark(dsn: str, name: str) -> str | None:
         return None if found is None else str(found)
 
 
-def _dropped_before(connection: Connection, hypertable: Hypertable) -> datetime | None:
+def _horizon(connection: Connection, hypertable: Hypertable, now: datetime) -> datetime:
+    """The oldest instant that is taken in: retention's, and never what it has dropped already (by another clock)."""
     if one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{hypertable.name}",)) is None:
         raise PermanentError(
             f"{SCHEMA}.{hypertable.name}", "is not on the server", "apply metrics/hypertables.yml to it first"
         )
-    at = one(connection, "SELECT dropped_before FROM metrics._state WHERE hypertable = %s", (hypertable.name,))
-    return at if isinstance(at, datetime) else None
-
-
-def _stage(
-    connection: Connection,
-    hypertable: Hypertable,
-    batches: pa.RecordBatchReader,
-    tally: Tally,
-    oldest: datetime,
-    newest: datetime,
-) -> None:
-    # Not LIKE the hypertable: that would lock it before the advisory lock, and deadlock with a change of its columns.
-    columns = [
-        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(column.type))
-        for name, column in hypertable.columns.items()
-    ]
-    connection.execute(sql.SQL("CREATE TEMP TABLE staged ({}) ON COMMIT DROP").format(sql.SQL(", ").join(columns)))
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(arrow_schema(hypertable))
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(_STAGING, _columns(hypertable))
-    with connection.cursor().copy(copy_in) as copy:
-        copy.write(encoder.write_header())
-        for part in conformed(hypertable, batches, tally, oldest, newest):
-            copy.write(encoder.write_batch(part))
-        copy.write(encoder.finish())
-    connection.execute(sql.SQL("ANALYZE {}").format(_STAGING))
-
-
-def _moved_horizon(connection: Connection, hypertable: Hypertable, tally: Tally, horizon: datetime) -> datetime:
-    """The horizon again, under the lock: retention may have dropped chunks while the rows came in."""
-    moved = _dropped_before(connection, hypertable)
-    if moved is None or moved <= horizon:
-        return horizon
-    count = sql.SQL("SELECT count(*) FROM {} WHERE {} < %s").format(_STAGING, sql.Identifier(hypertable.time))
-    late: int = one(connection, count, (moved,))
-    tally.rows, tally.expired = tally.rows - late, tally.expired + late
-    return moved
-
-
-def _change(connection: Connection, hypertable: Hypertable, statement: sql.Composed, marks: sql.Composable) -> _Change:
-    """Run an INSERT or DELETE on the hypertable and mark the buckets it changed."""
-    finest = min(BUCKETS[bucket] for bucket in hypertable.rollup_names or BUCKETS)
-    row = connection.execute(
-        sql.SQL(
-            "WITH changed (changed_at) AS ({} RETURNING {}), buckets AS (SELECT time_bucket({}, changed_at) AS"
-            " bucket_at, count(*) AS rows, min(changed_at) AS first_at, max(changed_at) AS last_at FROM changed"
-            " GROUP BY 1){} SELECT coalesce(sum(rows), 0)::bigint, min(first_at), max(last_at) FROM buckets"
-        ).format(statement, sql.Identifier("held", hypertable.time), finest, marks)
-    ).fetchone()
-    return _Change(*row) if row else _NOTHING
-
-
-def _upsert(hypertable: Hypertable, horizon: datetime) -> sql.Composed:
-    key = sql.SQL(", ").join(map(sql.Identifier, hypertable.key))
-    others = [name for name in hypertable.columns if name not in hypertable.key]
-    action: sql.Composable = sql.SQL("NOTHING")
-    if others:
-        action = sql.SQL("UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
-            sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("excluded", name)) for name in others
-            ),
-            sql.SQL(", ").join(sql.Identifier("held", name) for name in others),
-            sql.SQL(", ").join(sql.Identifier("excluded", name) for name in others),
-        )
-    return sql.SQL(
-        "INSERT INTO {target} AS held ({columns}) SELECT DISTINCT ON ({key}) {columns} FROM {staging}"
-        " WHERE {time} >= {horizon} ORDER BY {key}, ctid DESC ON CONFLICT ({key}) DO {action}"
-    ).format(
-        target=table(hypertable.name),
-        columns=_columns(hypertable),
-        key=key,
-        staging=_STAGING,
-        time=sql.Identifier(hypertable.time),
-        horizon=horizon,
-        action=action,
-    )
-
-
-def _removal(hypertable: Hypertable, since: datetime) -> sql.Composed:
-    same = sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier("came", name), sql.Identifier("held", name)) for name in hypertable.key
-    )
-    return sql.SQL("DELETE FROM {} AS held WHERE {} >= {} AND NOT EXISTS (SELECT FROM {} AS came WHERE {})").format(
-        table(hypertable.name), sql.Identifier("held", hypertable.time), since, _STAGING, same
-    )
-
-
-def _columns(hypertable: Hypertable) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, hypertable.columns))
+    dropped = one(connection, "SELECT dropped_before FROM metrics._state WHERE hypertable = %s", (hypertable.name,))
+    kept = oldest_kept(hypertable, now)
+    return max(kept, dropped) if isinstance(dropped, datetime) else kept
 
 
 _NOTE = """
