@@ -10,11 +10,6 @@ from datetime import timedelta
 from metrics.server import Connection, one
 from metrics.spec import Hypertable, Spec
 
-COLUMNS = (
-    "hypertable text PRIMARY KEY, drop_after interval NOT NULL, rollups text[] NOT NULL, indexes jsonb NOT NULL,"
-    " applied_at timestamptz NOT NULL"
-)
-
 
 @dataclass(frozen=True)
 class Applied:

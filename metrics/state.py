@@ -9,8 +9,8 @@ from datetime import datetime
 from psycopg import sql
 
 from lake.errors import PermanentError
-from metrics import aggregates, sketch
-from metrics.applied import COLUMNS, Applied, applied, note
+from metrics import aggregates, books, sketch
+from metrics.applied import Applied, applied, note
 from metrics.change import Change, refuse_loss
 from metrics.migration import of_rollup, of_table
 from metrics.rollup import finest_first, mark_all
@@ -118,12 +118,7 @@ def _changes(connection: Connection, hypertable: Hypertable, kind: Edition, befo
 
 
 def _foundation(connection: Connection) -> Iterator[Change]:
-    if one(connection, "SELECT to_regnamespace(%s)", (SCHEMA,)) is None:
-        yield Change(SCHEMA, "create the schema", (sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCHEMA)),))
-    for name, columns in _BOOKS.items():
-        if one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)) is None:
-            statement = sql.SQL("CREATE TABLE {} ({})").format(table(name), sql.SQL(columns))
-            yield Change(f"{SCHEMA}.{name}", "create the table in which the platform keeps its books", (statement,))
+    yield from books.steps(connection)
     for relation, what, statements in sketch.steps(connection):
         yield Change(relation, what, statements)
 
@@ -155,11 +150,3 @@ _EXPIRED = """
     SELECT count(*), max(range_end) FROM timescaledb_information.chunks
     WHERE hypertable_schema = %s AND hypertable_name = %s AND range_end <= %s
 """
-# _state: one row per hypertable; rows before dropped_before were dropped once, and are not taken in again, since a
-# part of them would replace the roll-up of all of them. _dirty: buckets whose roll-up is out of date.
-_BOOKS = {
-    "_state": "hypertable text PRIMARY KEY, watermark text, loaded_at timestamptz, dropped_before timestamptz,"
-    " refreshed_at timestamptz",
-    "_dirty": "hypertable text, rollup text, bucket_at timestamptz, PRIMARY KEY (hypertable, rollup, bucket_at)",
-    "_applied": COLUMNS,
-}
