@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from lake.errors import redact
+from metrics.finding import SERVERS, Finding, join
 from metrics.record import ServerStat
 from metrics.server import Connection, one
 
@@ -46,6 +47,18 @@ def measure(servers: Iterable[Server], at: datetime, *, limit_s: float = LIMIT_S
         one_asked.start()
     end = time.monotonic() + limit_s
     return [one_asked.told(at, max(0.0, end - time.monotonic()), limit_s) for one_asked in asked]
+
+
+def answer(servers: Iterable[Server], stats: Iterable[ServerStat]) -> Finding:
+    """Whether all servers are up, by what `measure` said of them, and what to do about the others."""
+    told, mends = list(stats), {server.name: server.mend for server in servers}
+    figures = {f"{one_told.server}_s": one_told.response_s for one_told in told}
+    down = [one_told for one_told in told if not one_told.is_up]
+    if not down:
+        return Finding(SERVERS, "", True, f"all {len(told)} servers answer", figures=figures)
+    what = join([f"{one_told.server} does not answer ({one_told.problem})" for one_told in down])
+    mend = "; ".join(f"{one_told.server}: {mends[one_told.server]}" for one_told in down)
+    return Finding(SERVERS, "", False, what, mend, figures=figures)
 
 
 def postgres(dsn: str) -> Figures:

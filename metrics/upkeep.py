@@ -13,7 +13,7 @@ from psycopg import sql
 
 from lake.errors import PlatformError
 from lake.layout import Lake
-from metrics import native, tier, tier_books
+from metrics import diary, native, tier, tier_books
 from metrics.done import Done
 from metrics.rollup import refresh, refresh_some
 from metrics.server import Connection, connected, edition, lock, one, table
@@ -47,9 +47,20 @@ def run(dsn: str, spec: Spec, now: datetime, lake: Lake | None = None) -> list[D
                 with connection.transaction():
                     done += [Done(where, what, count) for where, what, count in native.effects(connection, hypertable)]
             else:
-                done += _kept(connection, hypertable, now)
+                with diary.noted(connection, hypertable.name):
+                    done += _kept(connection, hypertable, now)
     tiered = [hypertable for hypertable in spec.hypertables if hypertable.tier]
-    return done + [one for hypertable in tiered for one in _tiered(dsn, lake, hypertable, now)]
+    return done + [one for hypertable in tiered for one in _noted(dsn, lake, hypertable, now)]
+
+
+def _noted(dsn: str, lake: Lake | None, hypertable: Hypertable, now: datetime) -> list[Done]:
+    """Tier a hypertable, and note for the watchdog how that ended; what was refused is a failure."""
+    with connected(dsn) as connection:
+        with diary.noted(connection, hypertable.name):
+            done = _tiered(dsn, lake, hypertable, now)
+        if refused := [one.what for one in done if not one.count]:
+            diary.failed(connection, hypertable.name, refused[0])
+    return done
 
 
 def _tiered(dsn: str, lake: Lake | None, hypertable: Hypertable, now: datetime) -> list[Done]:
