@@ -65,7 +65,7 @@ def rollup_columns(hypertable: Hypertable) -> list[RollupColumn]:
 
 def finest_first(hypertable: Hypertable) -> list[Bucket]:
     """The buckets of the hypertable's roll-ups in the order in which they are to be refreshed."""
-    return sorted(hypertable.rollup_names, key=lambda bucket: BUCKETS[bucket])
+    return list(hypertable.rollup_names)
 
 
 def finer(hypertable: Hypertable, bucket: Bucket) -> Bucket | None:

@@ -103,8 +103,9 @@ class Hypertable(_Fact):
 
     @property
     def rollup_names(self) -> dict[Bucket, str]:
-        """Bucket → name of its roll-up table."""
-        return {bucket: f"{self.name}_{bucket}" for bucket in self.rollups.every} if self.rollups else {}
+        """Bucket → name of its roll-up table, finest first: each is summed up from the one before it."""
+        every = sorted(self.rollups.every, key=lambda bucket: vocabulary.BUCKETS[bucket]) if self.rollups else []
+        return {bucket: f"{self.name}_{bucket}" for bucket in every}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Hypertable":

@@ -143,7 +143,7 @@ def test_a_clock_set_back_does_not_bring_dropped_rows_back(store: str, declared:
     assert all_rows(store, "sensor_readings_1d") == days
 
 
-def test_chunks_dropped_while_a_load_is_under_way_stay_dropped(
+def test_chunks_dropped_while_the_source_of_a_load_begins_stay_dropped(
     store: str, declared: spec.Spec, readings: Readings
 ) -> None:
     table = readings.table(START, 700)
@@ -152,8 +152,8 @@ def test_chunks_dropped_while_a_load_is_under_way_stay_dropped(
     days = all_rows(store, "sensor_readings_1d")
 
     def batches() -> Iterator[pa.RecordBatch]:
-        yield from readings.table(START, 10, shift=5.0).to_batches()
         upkeep.run(store, declared, NOW + 28 * DAY)
+        yield from readings.table(START, 10, shift=5.0).to_batches()
         yield from readings.table(NOW, 1).to_batches()
 
     loaded = load(store, readings.hypertable, pa.RecordBatchReader.from_batches(readings.schema, batches()), now=NOW)
