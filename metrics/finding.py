@@ -27,7 +27,8 @@ OF_HYPERTABLE: dict[str, str] = {
     LAG: "No roll-up is behind its rows for longer than its refresh_lag.",
 }
 OF_STORE: dict[str, str] = {
-    CLOCK: "The metrics server's clock agrees with this machine's: policies go by the server's."
+    CLOCK: "The metrics server's clock agrees with this machine's: policies go by the server's.",
+    SERVERS: "Every server that the platform talks to answers within seconds.",
 }
 
 

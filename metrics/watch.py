@@ -7,6 +7,8 @@ every job of the community edition records a failure although its work is commit
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+import psycopg
+
 from lake.errors import PlatformError
 from metrics import state, watch_chunks, watch_policies, watch_upkeep
 from metrics.change import Change
@@ -39,19 +41,32 @@ def findings(
             server: datetime = one(connection, "SELECT clock_timestamp()")
         found = [_clock(server, clock or now, bounds), *_drift(connection, spec)]
         for hypertable in spec.hypertables:
-            with connection.transaction():
-                found += _of_hypertable(connection, hypertable, kind, Moment(now, server), bounds)
+            found += _judged(connection, hypertable, kind, Moment(now, server), bounds)
     return found
+
+
+def _judged(
+    connection: Connection, hypertable: Hypertable, kind: Edition, moment: Moment, limits: Limits
+) -> list[Finding]:
+    """The findings on one hypertable; of what is not on the server, only that it cannot be judged."""
+    try:
+        with connection.transaction():
+            for name in (*_relations(hypertable), *_BOOKS):
+                if one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)) is None:
+                    return _unjudged(hypertable, f"{SCHEMA}.{name}")
+            return list(_of_hypertable(connection, hypertable, kind, moment, limits))
+    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):  # books of an older version
+        return _unjudged(hypertable, "what metrics/hypertables.yml declares")
+
+
+def _unjudged(hypertable: Hypertable, lacking: str) -> list[Finding]:
+    what = f"cannot be judged before {lacking} is there"
+    return [Finding(check, hypertable.name, True, what) for check in OF_HYPERTABLE if check != DRIFT]
 
 
 def _of_hypertable(
     connection: Connection, hypertable: Hypertable, kind: Edition, moment: Moment, limits: Limits
 ) -> Iterator[Finding]:
-    for name in (hypertable.name, *hypertable.rollup_names.values(), *_BOOKS):
-        if one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)) is None:
-            what = f"cannot be judged before {SCHEMA}.{name} is there"
-            yield from (Finding(check, hypertable.name, True, what) for check in OF_HYPERTABLE if check != DRIFT)
-            return
     if kind == "community":
         jobs = watch_policies.jobs(connection, hypertable)
         yield watch_policies.run(hypertable, jobs, moment, limits)

@@ -8,6 +8,7 @@ import dagster as dg
 from lake import layout
 from lake.errors import redact
 from metrics import probes, record
+from metrics.probes import Server
 from metrics.record import CheckResult, ServerStat, TableFreshness
 from orchestration import clock, servers
 
@@ -57,7 +58,12 @@ def freshness(at: datetime.datetime) -> list[TableFreshness]:
 
 def measured(instance: dg.DagsterInstance, at: datetime.datetime) -> list[ServerStat]:
     """The figures of every server that the platform talks to; dated `at`."""
-    return probes.measure(servers.known(instance), at)
+    return probes.measure(asked(instance), at)
+
+
+def asked(instance: dg.DagsterInstance) -> list[Server]:
+    """Every server that the platform talks to, the one with Dagster's records among them."""
+    return servers.known(getattr(instance.run_storage, "postgres_url", None))
 
 
 def record_checks(dsn: str, instance: dg.DagsterInstance, run_id: str) -> None:

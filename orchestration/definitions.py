@@ -5,8 +5,21 @@ import warnings
 import dagster as dg
 
 from ingestion.spec import sources
-from orchestration import jobs, lake_assets, metric_assets, models, purge, reconcile_checks, site, upkeep_job
+from orchestration import (
+    jobs,
+    lake_assets,
+    metric_assets,
+    metric_checks,
+    metric_upkeep,
+    models,
+    purge,
+    reconcile_checks,
+    site,
+    upkeep_job,
+)
 from orchestration.progress import terminal_logger
+
+BESIDE = (upkeep_job, purge, reconcile_checks, metric_checks, metric_upkeep)  # each a job with a schedule of its own
 
 
 @dg.definitions
@@ -20,9 +33,9 @@ def defs() -> dg.Definitions:
             *models.assets(),
             *metric_assets.assets(),
         ],
-        asset_checks=reconcile_checks.checks(),
-        jobs=[*jobs.jobs(), upkeep_job.job(), purge.job(), reconcile_checks.job()],
-        schedules=[*jobs.schedules(), upkeep_job.schedule(), purge.schedule(), reconcile_checks.schedule()],
+        asset_checks=[*reconcile_checks.checks(), *metric_checks.checks()],
+        jobs=[*jobs.jobs(), *(kept.job() for kept in BESIDE)],
+        schedules=[*jobs.schedules(), *(kept.schedule() for kept in BESIDE)],
         sensors=jobs.sensors(),
         resources={"reading": lake_assets.Reading()},
         loggers={"console": dg.colored_console_logger, "terminal": terminal_logger},

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration import metric_assets, reconcile_checks
+from orchestration import metric_assets, metric_checks, reconcile_checks
 from orchestration.burial import bury_the_dead
 
 CHANGES: dict[str, Any] = {"resources": {"reading": {"config": {"read": "changes"}}}}
@@ -19,7 +19,8 @@ EXECUTOR = dg.in_process_executor
 
 def jobs() -> list[Any]:
     """`changes` reads what changed since the last load; `settle_day` reads whole days again, deletions included."""
-    everything = dg.AssetSelection.all() - reconcile_checks.selection()  # these have a job of their own
+    # These have jobs of their own.
+    everything = dg.AssetSelection.all() - reconcile_checks.selection() - metric_checks.selection()
     return [
         dg.define_asset_job(
             "changes",

@@ -9,14 +9,18 @@ from typing import Any
 
 import dagster as dg
 
+from lake import layout
 from lake.errors import PlatformError, SpecError
 from metrics import load, readers, record, state, upkeep
+from metrics.done import Done
 from metrics.server import connected
 from metrics.spec import Hypertable, Spec, read
 from orchestration import books, clock, outcome
 from warehouse import access
 
 LOADED = {"sensor_readings": "metric_sensor_readings", "sales_hourly": "metric_sales_hourly"}
+WITH_ASSET = (*LOADED, "pipeline_runs")  # hypertables with an asset of their own
+WATCH, UPKEEP = "watch_metrics", "metrics_upkeep"  # jobs that run every few minutes
 OWNERS = ["team:data_platform"]
 
 
@@ -49,9 +53,13 @@ def close_books(instance: dg.DagsterInstance, run_id: str) -> None:
     """Record what an ended run has materialized and checked, how fresh the lake is and what the servers say; roll up.
 
     Does nothing if the metrics store cannot be reached or was never set up: the run's own steps have told of that.
+    A look of the watchdog has measured by itself; of it the checks are recorded.
     """
     with suppress(PlatformError):
         record_run(instance, run_id)
+        if _is_look(instance, run_id):
+            books.record_checks(dsn(), instance, run_id)
+            return
         at = books.ended_at(instance, run_id)
         further: tuple[Callable[[], None], ...] = (
             lambda: books.record_checks(dsn(), instance, run_id),
@@ -61,7 +69,18 @@ def close_books(instance: dg.DagsterInstance, run_id: str) -> None:
         for record_it in further:
             with suppress(PlatformError, OSError):  # one that fails, as on a lake that is down, stops no other
                 record_it()
-        upkeep.run(dsn(), read(), clock.now())
+        keep()
+
+
+def keep() -> list[Done]:
+    """Bring the roll-ups up to date, and move or drop what is past its time; what was done. Raises a PlatformError."""
+    lake = layout.from_environment() if os.environ.get("LAKE_ROOT") else None
+    return upkeep.run(dsn(), read(), clock.now(), lake)
+
+
+def _is_look(instance: dg.DagsterInstance, run_id: str) -> bool:
+    held = instance.get_run_by_id(run_id)
+    return held is not None and held.job_name in (WATCH, UPKEEP)
 
 
 def runs_of(instance: dg.DagsterInstance, run_id: str) -> list[record.Run]:
@@ -148,7 +167,7 @@ def _rollups(spec: Spec) -> dg.AssetsDefinition:
     def rollups(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         with outcome.explained(context):
             started = time.monotonic()
-            done = upkeep.run(dsn(), spec, clock.now())
+            done = keep()
             held = state.status(dsn(), spec, clock.now())
         context.log.info(f"roll-ups and retention: {len(done)} things done" if done else "roll-ups: nothing to do")
         tables = [it for status in held for it in status.rollups]

@@ -12,8 +12,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import dagster as dg
-
 from ingestion.load import servers as servers_of
 from ingestion.spec import Source, sources
 from lake import duck, inventory, layout, s3
@@ -25,8 +23,11 @@ from warehouse import versions
 from warehouse.layout import layout as warehouse_layout
 
 
-def known(instance: dg.DagsterInstance) -> list[Server]:
-    """Metrics store, sources with a server, lake, warehouse, and Dagster's own records. Asks nothing yet."""
+def known(records: str | None = None) -> list[Server]:
+    """Metrics store, sources with a server, lake, warehouse, and Dagster's own records. Asks nothing yet.
+
+    `records` is the PostgreSQL in which Dagster keeps its records; without one they are files in DAGSTER_HOME.
+    """
     found = [server for source in sources() for server in _of_source(source)]
     if dsn := os.environ.get("METRICS_DSN"):
         found.append(Server("metrics", "postgres", partial(probes.postgres, dsn), _mend("METRICS_DSN")))
@@ -38,7 +39,13 @@ def known(instance: dg.DagsterInstance) -> list[Server]:
         )
     if os.environ.get("WAREHOUSE_ROOT"):
         found.append(Server("warehouse", "file", _warehouse, "publish it with `make run`, or check WAREHOUSE_ROOT"))
-    return [*found, _records(instance)]
+    if records:
+        found.append(
+            Server("run_storage", "postgres", partial(probes.postgres, records), "start it, or check dagster.yaml")
+        )
+    elif home := os.environ.get("DAGSTER_HOME"):
+        found.append(Server("run_storage", "sqlite", partial(_sqlite, Path(home)), "check DAGSTER_HOME"))
+    return found
 
 
 def _of_source(source: Source) -> Iterator[Server]:
@@ -90,15 +97,6 @@ def _warehouse() -> Figures:
         version = (connection.execute("SELECT version()").fetchone() or ("",))[0]
     free = shutil.disk_usage(place.root).free
     return {"version": version, "disk_bytes": probes.folder_bytes(place.root), "disk_free_bytes": free}
-
-
-def _records(instance: dg.DagsterInstance) -> Server:
-    """Dagster's storage: SQLite files in its home, or what the instance file names."""
-    url = getattr(instance.run_storage, "postgres_url", None)
-    if url:
-        return Server("run_storage", "postgres", partial(probes.postgres, url), "start it, or check dagster.yaml")
-    home = Path(instance.root_directory)
-    return Server("run_storage", "sqlite", partial(_sqlite, home), "check the folder that DAGSTER_HOME names")
 
 
 def _sqlite(home: Path) -> Figures:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from watershed.commands import Commands, shop_option
+from watershed.metrics_load import load
 from watershed.metrics_serve import serve
+from watershed.metrics_watch import upkeep, watch
 
 
 @click.group(cls=Commands)
@@ -49,7 +51,8 @@ def status(shop: str) -> None:
     click.echo(metrics_state.show(console()))
 
 
-metrics.add_command(serve)
+for command in (load, serve, watch, upkeep):
+    metrics.add_command(command)
 
 
 def _enter(shop: str) -> None:

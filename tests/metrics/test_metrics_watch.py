@@ -101,6 +101,12 @@ def test_what_was_never_applied_is_told_once(store: str, look: Look) -> None:
     assert "create hypertable" in found[DRIFT].what
 
 
+def test_a_store_of_an_older_version_is_to_be_applied_and_no_error(store: str, look: Look) -> None:
+    run(store, "ALTER TABLE metrics._dirty DROP COLUMN marked_at", "ALTER TABLE metrics._state DROP COLUMN upkeep_s")
+    assert set(failing(look())) <= {DRIFT}
+    assert all(one.mend == APPLY for one in look().values() if not one.ok)
+
+
 @pytest.mark.parametrize(
     ("by_hand", "says"),
     [

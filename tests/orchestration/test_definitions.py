@@ -108,7 +108,8 @@ def test_reconciliation_is_a_job_of_its_own_and_no_part_of_the_others(definition
 def test_schedules_and_sensors_are_switched_on(definitions):
     schedules = {it.name: it.default_status for it in definitions.schedules}
     assert schedules == dict.fromkeys(
-        ("hourly", "daily", "nightly_upkeep", "nightly_purge", "nightly_reconcile"), dg.DefaultScheduleStatus.RUNNING
+        ("hourly", "daily", "nightly_upkeep", "nightly_purge", "nightly_reconcile", "watch_metrics", "metrics_upkeep"),
+        dg.DefaultScheduleStatus.RUNNING,
     )
     sensors = {it.name: it.default_status for it in definitions.sensors}
     assert sensors == dict.fromkeys(("alert", "record_runs", "bury_killed_runs"), dg.DefaultSensorStatus.RUNNING)
