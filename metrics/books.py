@@ -55,6 +55,20 @@ BOOKS = {
         },
         ("hypertable",),
     ),
+    # What was odd, by cause: one row per incident, which is open until ended_at is there. series: what was odd of it.
+    "_incidents": Book(
+        {
+            "id": "bigint GENERATED ALWAYS AS IDENTITY",
+            "cause": "text NOT NULL",
+            "first_at": "timestamptz NOT NULL",
+            "last_at": "timestamptz NOT NULL",
+            "ended_at": "timestamptz",
+            "began_told_at": "timestamptz",
+            "end_told_at": "timestamptz",
+            "series": "jsonb NOT NULL",
+        },
+        ("id",),
+    ),
 }
 
 
