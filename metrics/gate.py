@@ -44,7 +44,7 @@ def sort_out(
     misfits: dict[str, tuple[Any, Any]] = {}
     for field in schema:
         given = part.column(field.name)
-        values, unfit = _fitted(given, field.type)
+        values, unfit = fitted(given, field.type)
         if unfit is not None:
             faults.append((unfit, f"{field.name} does not fit {hypertable.columns[field.name].type}"))
             misfits[field.name] = (unfit, given)
@@ -125,8 +125,8 @@ def _without_nan(values: Any) -> tuple[Any, int]:
     return pc.if_else(missing, pa.scalar(None, values.type), values), missing.true_count
 
 
-def _fitted(values: Any, kind: pa.DataType) -> tuple[Any, Any]:
-    """The values as `kind`, and a mask of those that do not fit and are NULL now; None if all do."""
+def fitted(values: Any, kind: pa.DataType) -> tuple[Any, Any]:
+    """The values as Arrow type `kind`, and a mask of those that do not fit and are NULL now; None if all do."""
     try:
         return _cast(values, kind), None
     except pa.ArrowInvalid:
