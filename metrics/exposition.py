@@ -23,6 +23,7 @@ from metrics.server import Connection, edition, explained, table
 from metrics.spec import SCHEMA, Spec
 
 KEPT_S = 5.0  # two servers that scrape at once cost the store one reading
+WATCHED_S = 60.0  # the watchdog asks several questions for each hypertable
 PATIENCE_S = 3  # Prometheus waits 10 s for everything
 MOST = 1000  # series of one group; more are left out, and the group is not called whole
 SCRAPED = "the metrics store, scraped"
@@ -46,7 +47,8 @@ class Group:
 class Figures:
     """A collector for a registry of prometheus-client; errors of the store are told to `say` when they come and go.
 
-    `watch` answers whether the watchdog's checks pass. Answers are kept for `kept_s` seconds of `ticks`.
+    `watch` answers whether the watchdog's checks pass. Answers are kept for `kept_s` seconds of `ticks`, those of the
+    watchdog for a minute.
     """
 
     dsn: str
@@ -58,6 +60,7 @@ class Figures:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _kept: tuple[float, list[Metric]] | None = field(default=None, init=False)
     _trouble: str | None = field(default=None, init=False)
+    _seen: tuple[float, list[Metric], bool] | None = field(default=None, init=False)
 
     def describe(self) -> list[Metric]:
         """Nothing: else the registry would read the store to learn the names."""
@@ -83,7 +86,9 @@ class Figures:
             found, trouble = [], str(error)
         self._tell(trouble)
         if self.watch is not None and trouble is None:
-            families, whole["watch"] = _watched(self.watch)
+            if self._seen is None or self.ticks() - self._seen[0] >= WATCHED_S:
+                self._seen = (self.ticks(), *_watched(self.watch))
+            _, families, whole["watch"] = self._seen
             found += families
         yield gauge("watershed_up", "Whether the exporter itself works: 1, always.", 1)
         yield gauge("watershed_metrics_store_up", "Whether the metrics store answered.", int(trouble is None))
@@ -148,13 +153,13 @@ def groups(connection: Connection, spec: Spec) -> Iterator[Group]:
 def _rollups(spec: Spec) -> Group:
     names = [(it.name, bucket) for it in spec.hypertables for bucket in it.rollup_names]
     query = sql.SQL("""
-        SELECT hypertable, rollup, count(bucket_at), extract(epoch FROM min(bucket_at))
+        SELECT hypertable, rollup, count(bucket_at), extract(epoch FROM min(marked_at))
         FROM (VALUES {}) AS declared (hypertable, rollup) LEFT JOIN metrics._dirty USING (hypertable, rollup)
         GROUP BY 1, 2
     """).format(sql.SQL(", ").join(sql.SQL("({}, {})").format(*pair) for pair in names))
     figures = (
         ("watershed_rollup_waiting_buckets", "Buckets of the roll-up that are out of date."),
-        ("watershed_rollup_waiting_oldest_timestamp_seconds", "Start of the oldest bucket that is out of date."),
+        ("watershed_rollup_waiting_since_timestamp_seconds", "When the first change came that the roll-up lacks."),
     )
     return Group("rollups", query, ("hypertable", "rollup"), figures)
 

@@ -1,5 +1,6 @@
 """The command `watershed metrics serve`: the platform's figures for Prometheus."""
 
+import datetime
 import os
 import signal
 import threading
@@ -24,10 +25,17 @@ def serve(shop: str, port: int, host: str) -> None:
     """Answer Prometheus on http://127.0.0.1:9464/metrics with the platform's figures, until Ctrl-C."""
     from metrics import exposition
     from metrics.spec import read
-    from orchestration import site
+    from metrics.watch import findings
+    from orchestration import clock, site
 
     site.enter(shop)
-    figures = exposition.Figures(_dsn(), read(), say=lambda sentence: click.echo(sentence, err=True))
+    dsn, spec = _dsn(), read()
+
+    def watch() -> list[tuple[str, str, bool]]:
+        found = findings(dsn, spec, clock.now(), clock=datetime.datetime.now(datetime.UTC))
+        return [(it.check, it.hypertable, it.ok) for it in found]
+
+    figures = exposition.Figures(dsn, spec, watch, say=lambda sentence: click.echo(sentence, err=True))
     server = exposition.serve(figures, host, port)
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"Figures of {shop} for Prometheus: http://{shown}:{port}/metrics (Ctrl-C ends it)")

@@ -8,10 +8,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 import pyarrow as pa
 from fix_servers import PROJECT
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from metrics import readers, spec, tier_sql, upkeep
+from metrics import readers, spec, upkeep
 from metrics.batches import arrow_schema
 from metrics.load import load
 from metrics.server import connected
@@ -34,8 +33,6 @@ def fill(dsn: str, declared: spec.Spec, until: datetime) -> None:
     late = [_reading(until - DAY + timedelta(minutes=7), device=1, temperature=35.0)]
     _load(dsn, declared["sensor_readings"], late, until)
     with connected(dsn) as connection, connection.transaction():
-        columns = sql.SQL(tier_sql.BOOK_COLUMNS)
-        connection.execute(sql.SQL("CREATE TABLE IF NOT EXISTS metrics._cold ({})").format(columns))
         connection.execute(
             "INSERT INTO metrics._cold (hypertable, range_start, range_end, rows, checksum, bytes, delta_version,"
             " copied_at) VALUES ('sensor_readings', %s, %s, 10, 1, 1000, 0, %s)",
