@@ -116,7 +116,7 @@ def _columns(connection: Connection, want: Shape, have: Shape, beyond: str | Non
         if column not in want.columns:
             lost = _values(connection, want, column) if beyond is None else beyond
             statement = _altered(want, "DROP COLUMN {column}", column)
-            yield Change(where, f"drop column {column}, which is not declared", (statement,), lost, is_structural=True)
+            yield Change(where, f"drop column {column}, which is not declared", (statement,), lost)
 
 
 def _key(connection: Connection, want: Shape, have: Shape) -> Iterator[Change]:
@@ -129,12 +129,12 @@ def _key(connection: Connection, want: Shape, have: Shape) -> Iterator[Change]:
         )
         was = f"({', '.join(have.key)})" if have.key else "none"
         statements = (*([drop] if have.key else []), unique(want, want.name))
-        yield Change(where, f"key ({', '.join(want.key)}) instead of {was}", statements, is_structural=True)
+        yield Change(where, f"key ({', '.join(want.key)}) instead of {was}", statements)
     elif loose := sorted(want.required - have.required):
         raise differs(want.name, f"column {loose[0]} may be NULL, but the key needs it")
     for column in sorted((have.required - want.required) & want.columns.keys()):
         statement = _altered(want, "ALTER COLUMN {column} DROP NOT NULL", column)
-        yield Change(where, f"column {column} may be NULL", (statement,), is_structural=True)
+        yield Change(where, f"column {column} may be NULL", (statement,))
 
 
 def _details(want: Shape, have: Shape, earlier: frozenset[tuple[str, ...]]) -> Iterator[Change]:

@@ -4,12 +4,12 @@ A policy's `last_run_status` is not looked at: on some minors of PostgreSQL ever
 work is committed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 
 from psycopg import sql
 
-from metrics.rollup import finer, finest_first, rollup_columns, selection
+from metrics.rollup import finer, finest_first, selection
 from metrics.server import Connection, one, table
 from metrics.shape import differs
 from metrics.spec import BUCKETS, SCHEMA, Bucket, Hypertable
@@ -24,15 +24,19 @@ _RETENTION = ("policy_retention",)
 _REFRESH = ("policy_refresh_continuous_aggregate",)
 
 
-def steps(connection: Connection, hypertable: Hypertable) -> Iterator[Step]:
-    """What is missing of the declared policies and continuous aggregates, with the statements that add it."""
-    yield from _columnstore(connection, hypertable)
-    if hypertable.tier:
+def steps(connection: Connection, hypertable: Hypertable, anew: Collection[str] = ()) -> Iterator[Step]:
+    """What is missing of the declared policies and continuous aggregates, with the statements that add it.
+
+    `anew`: relations that will have been taken away, with their policies, when these statements are run.
+    """
+    yield from _columnstore(connection, hypertable, hypertable.name in anew)
+    if not hypertable.tier:
+        life = row_life(hypertable)
+        yield from _retention(connection, hypertable.name, hypertable.drop_after, life, hypertable.name in anew)
+    elif hypertable.name not in anew:
         yield from _without_retention(connection, hypertable)
-    else:
-        yield from _retention(connection, hypertable.name, hypertable.drop_after, row_life(hypertable))
     for bucket in finest_first(hypertable):
-        yield from _aggregate(connection, hypertable, bucket)
+        yield from _aggregate(connection, hypertable, bucket, hypertable.rollup_names[bucket] in anew)
 
 
 def effects(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[str, str, int]]:
@@ -48,6 +52,11 @@ def effects(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[st
         f"native columnstore after {span(hypertable.compress_after)}: {counted(loose, 'chunk')} overdue",
         loose,
     )
+
+
+def columnstore(connection: Connection, name: str) -> tuple[str, str] | None:
+    """By which columns the hypertable's compressed rows are grouped, and ordered; None without a columnstore."""
+    return connection.execute(_SETTINGS, (f"{SCHEMA}.{name}",)).fetchone()
 
 
 def policies(connection: Connection, hypertable: Hypertable) -> Iterator[str]:
@@ -93,11 +102,11 @@ def pace(hypertable: Hypertable, bucket: Bucket) -> timedelta:
     return hypertable.rollups.every[bucket].refresh_lag / (len(hypertable.rollups.every) + 1)
 
 
-def _columnstore(connection: Connection, hypertable: Hypertable) -> Iterator[Step]:
+def _columnstore(connection: Connection, hypertable: Hypertable, is_anew: bool) -> Iterator[Step]:
     name, after = f"{SCHEMA}.{hypertable.name}", hypertable.compress_after
     segments = ",".join(hypertable.segment_by)
     order = ",".join(column if way == "asc" else f"{column} DESC" for column, way in hypertable.ordering)
-    held = connection.execute(_SETTINGS, (name,)).fetchone()
+    held = None if is_anew else columnstore(connection, hypertable.name)
     if held != (segments, order):
         setting = sql.SQL(
             "ALTER TABLE {} SET (timescaledb.enable_columnstore, timescaledb.segmentby = {}, timescaledb.orderby = {})"
@@ -112,10 +121,13 @@ def _columnstore(connection: Connection, hypertable: Hypertable) -> Iterator[Ste
         {"compress_after": after},
         sql.SQL("CALL remove_columnstore_policy({})").format(name),
         sql.SQL("CALL add_columnstore_policy({}, after => {})").format(name, after),
+        is_anew,
     )
 
 
-def _retention(connection: Connection, name: str, declared: timedelta, life: timedelta) -> Iterator[Step]:
+def _retention(
+    connection: Connection, name: str, declared: timedelta, life: timedelta, is_anew: bool
+) -> Iterator[Step]:
     where = f"{SCHEMA}.{name}"
     late = f", {span(life - declared)} late so that all is summed up" if life > declared else ""
     yield from _policy(
@@ -126,6 +138,7 @@ def _retention(connection: Connection, name: str, declared: timedelta, life: tim
         {"drop_after": life},
         sql.SQL("SELECT remove_retention_policy({})").format(where),
         sql.SQL("SELECT add_retention_policy({}, drop_after => {})").format(where, life),
+        is_anew,
     )
 
 
@@ -136,18 +149,18 @@ def _without_retention(connection: Connection, hypertable: Hypertable) -> Iterat
         yield hypertable.name, "no retention policy: chunks are dropped once they are in the lake", (removal,)
 
 
-def _aggregate(connection: Connection, hypertable: Hypertable, bucket: Bucket) -> Iterator[Step]:
+def _aggregate(connection: Connection, hypertable: Hypertable, bucket: Bucket, is_anew: bool) -> Iterator[Step]:
     if hypertable.rollups is None:
         return
     name = hypertable.rollup_names[bucket]
-    if one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)) is None:
+    if is_anew or one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{name}",)) is None:
         create = sql.SQL(
             "CREATE MATERIALIZED VIEW {} WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS {}"
             " WITH NO DATA"
         ).format(table(name), selection(hypertable, bucket))
         yield name, f"create continuous aggregate in buckets of {bucket}", (create,)
     else:
-        _refuse_other(connection, hypertable, name)
+        _refuse_table(connection, name)
     every = pace(hypertable, bucket)
     window = {"start_offset": reach(hypertable, bucket), "end_offset": BUCKETS[bucket]}
     yield from _policy(
@@ -160,9 +173,10 @@ def _aggregate(connection: Connection, hypertable: Hypertable, bucket: Bucket) -
         sql.SQL(
             "SELECT add_continuous_aggregate_policy({}, start_offset => {}, end_offset => {}, schedule_interval => {})"
         ).format(f"{SCHEMA}.{name}", *window.values(), every),
+        is_anew,
     )
     kept = hypertable.rollups.every[bucket].drop_after
-    yield from _retention(connection, name, kept, rollup_life(hypertable, bucket))
+    yield from _retention(connection, name, kept, rollup_life(hypertable, bucket), is_anew)
 
 
 def _policy(
@@ -173,18 +187,16 @@ def _policy(
     settings: Mapping[str, timedelta],
     removal: sql.Composable,
     addition: sql.Composable,
+    is_anew: bool,
 ) -> Iterator[Step]:
-    held = _job(connection, name, procedures, tuple(settings))
+    held = None if is_anew else _job(connection, name, procedures, tuple(settings))
     if held != tuple(settings.values()):
         yield name, what, (*([removal] if held is not None else []), addition)
 
 
-def _refuse_other(connection: Connection, hypertable: Hypertable, name: str) -> None:
+def _refuse_table(connection: Connection, name: str) -> None:
     if not one(connection, _IS_AGGREGATE, (SCHEMA, name)):
         raise differs(name, "is kept by the platform's own jobs (Apache-2 edition), but this is the community edition")
-    rows = connection.execute(_VIEW_COLUMNS, (f"{SCHEMA}.{name}",)).fetchall()
-    if [row[0] for row in rows] != [column.name for column in rollup_columns(hypertable)]:
-        raise differs(name, "is a continuous aggregate with other columns than declared")
 
 
 def _job(
@@ -204,9 +216,6 @@ _SETTINGS = """
 """
 _IS_AGGREGATE = """
     SELECT true FROM timescaledb_information.continuous_aggregates WHERE view_schema = %s AND view_name = %s
-"""
-_VIEW_COLUMNS = """
-    SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 _BACKLOG = """
     SELECT count(*) FILTER (WHERE range_end <= now() - %s),

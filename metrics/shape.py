@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -145,10 +146,10 @@ def index(name: str, columns: tuple[str, ...]) -> sql.Composed:
     return sql.SQL("CREATE INDEX ON {} ({})").format(table(name), _list(columns))
 
 
-def commenting(shape: Shape) -> list[sql.Composed]:
-    """The statements that put descriptions and units where an analyst's tool shows them."""
+def commenting(shape: Shape, kind: LiteralString = "TABLE") -> list[sql.Composed]:
+    """The statements that put descriptions and units where an analyst's tool shows them; `kind`: TABLE or VIEW."""
     return [
-        sql.SQL("COMMENT ON TABLE {} IS {}").format(table(shape.name), shape.description),
+        sql.SQL("COMMENT ON " + kind + " {} IS {}").format(table(shape.name), shape.description),
         *(
             sql.SQL("COMMENT ON COLUMN {} IS {}").format(sql.Identifier(SCHEMA, shape.name, column), comment)
             for column, comment in shape.comments.items()

@@ -40,6 +40,7 @@ def test_a_plan_changes_nothing(bare_dsn: str, declared: spec.Spec) -> None:
     assert "metrics.sensor_readings: create hypertable with key (read_at, device_id) and chunks of 1 day" in first
 
 
+@pytest.mark.edition("apache")
 def test_what_the_edition_lacks_is_said_in_plan_and_status(store: str, declared: spec.Spec) -> None:
     says = "compression: not available in the Apache-2 edition (rows older than 7 days would be compressed)"
     with connected(store) as connection:
@@ -66,6 +67,7 @@ def test_the_server_has_keys_types_chunks_and_comments_as_declared(store: str) -
     assert comment == ("Air temperature. Unit: °C.",)
 
 
+@pytest.mark.edition("apache")
 @pytest.mark.parametrize(
     ("by_hand", "says"),
     [
@@ -98,6 +100,7 @@ def test_drift_is_found_and_mended(store: str, declared: spec.Spec, by_hand: str
     assert drift(store, declared) == []
 
 
+@pytest.mark.edition("apache")
 def test_a_roll_up_lost_by_hand_is_filled_again_from_the_rows(
     store: str, declared: spec.Spec, readings: Readings
 ) -> None:
@@ -112,6 +115,7 @@ def test_a_roll_up_lost_by_hand_is_filled_again_from_the_rows(
     assert all_rows(store, "sensor_readings_1h") == before
 
 
+@pytest.mark.edition("apache")
 @pytest.mark.parametrize(
     ("by_hand", "says"),
     [
@@ -141,6 +145,7 @@ def all_columns(dsn: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.edition("apache")
 def test_the_status_counts_rows_chunks_and_what_waits(store: str, declared: spec.Spec, readings: Readings) -> None:
     load(store, readings.hypertable, readings.table(NOW - timedelta(days=3), 300).to_reader(), now=NOW, watermark="w1")
     found = state.status(store, declared, NOW)[0]
@@ -191,6 +196,7 @@ def test_no_server_wrong_password_and_unknown_database_are_told_apart(store: str
     assert secret not in str(caught.value)
 
 
+@pytest.mark.edition("apache")
 def test_a_missing_right_is_one_sentence(store: str, declared: spec.Spec) -> None:
     run(store, "REVOKE ALL ON SCHEMA metrics FROM CURRENT_USER")
     try:
