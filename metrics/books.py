@@ -55,6 +55,24 @@ BOOKS = {
         },
         ("hypertable",),
     ),
+    # Ranges of rows that were copied to the lake and compared. columns: that the checksum is of; bytes: of the Parquet
+    # files; dropped_at: since when the lake alone has them; hold_until: what was loaded back is not dropped before.
+    "_cold": Book(
+        {
+            "hypertable": "text",
+            "range_start": "timestamptz",
+            "range_end": "timestamptz NOT NULL",
+            "rows": "bigint NOT NULL",
+            "checksum": "numeric(20,0) NOT NULL",
+            "columns": "text[] NOT NULL",
+            "bytes": "bigint NOT NULL",
+            "delta_version": "bigint NOT NULL",
+            "copied_at": "timestamptz NOT NULL",
+            "dropped_at": "timestamptz",
+            "hold_until": "timestamptz",
+        },
+        ("hypertable", "range_start"),
+    ),
     # What was odd, by cause: one row per incident, which is open until ended_at is there. series: what was odd of it.
     "_incidents": Book(
         {

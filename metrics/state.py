@@ -9,7 +9,7 @@ from datetime import datetime
 from psycopg import sql
 
 from lake.errors import PermanentError
-from metrics import aggregates, books, sketch
+from metrics import aggregates, books, sketch, tier_sql
 from metrics.applied import Applied, applied, note
 from metrics.change import Change, refuse_loss
 from metrics.migration import of_rollup, of_table
@@ -39,6 +39,9 @@ def plan(connection: Connection, spec: Spec, now: datetime | None = None) -> lis
         changes = list(_foundation(connection))
         for hypertable in spec.hypertables:
             changes += _changes(connection, hypertable, kind, before.get(hypertable.name))
+            if hypertable.tier:
+                steps = tier_sql.steps(connection, hypertable, kind)
+                changes += [Change(f"{SCHEMA}.{name}", what, statements) for name, what, statements in steps]
             if now and hypertable.name in before:
                 changes += _sooner(connection, hypertable, before[hypertable.name], now)
         return [*changes, *undeclared(connection, spec, before)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from watershed.commands import Commands, shop_option
+from watershed.metrics_cold import cold, reload, tier
 from watershed.metrics_load import load
 from watershed.metrics_serve import serve
 from watershed.metrics_watch import upkeep, watch
@@ -51,7 +52,7 @@ def status(shop: str) -> None:
     click.echo(metrics_state.show(console()))
 
 
-for command in (load, serve, watch, upkeep):
+for command in (load, serve, watch, upkeep, cold, tier, reload):
     metrics.add_command(command)
 
 
