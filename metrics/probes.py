@@ -68,13 +68,13 @@ def postgres(dsn: str) -> Figures:
         queries, seconds, source = _statements(connection) or (*_transactions(connection), "pg_stat_database")
         return {
             "version": one(connection, "SELECT current_setting('server_version')"),
-            "connections": _figure(connection, "SELECT sum(numbackends)::bigint FROM pg_stat_database"),
-            "max_connections": _figure(connection, "SELECT current_setting('max_connections')::bigint"),
+            "connections": figure(connection, "SELECT sum(numbackends)::bigint FROM pg_stat_database"),
+            "max_connections": figure(connection, "SELECT current_setting('max_connections')::bigint"),
             "queries": queries,
             "query_time_s": seconds,
             "query_source": source,
-            "cache_hit_ratio": _figure(connection, _HITS),
-            "disk_bytes": _figure(connection, "SELECT pg_database_size(current_database())"),
+            "cache_hit_ratio": figure(connection, _HITS),
+            "disk_bytes": figure(connection, "SELECT pg_database_size(current_database())"),
         }
 
 
@@ -175,11 +175,11 @@ def _statements(connection: Connection) -> tuple[int | None, float | None, str] 
 
 def _transactions(connection: Connection) -> tuple[int | None, float | None]:
     where = "FROM pg_stat_database WHERE datname = current_database()"
-    count = _figure(connection, f"SELECT xact_commit + xact_rollback {where}")
-    return count, _figure(connection, f"SELECT active_time / 1000 {where}")
+    count = figure(connection, f"SELECT xact_commit + xact_rollback {where}")
+    return count, figure(connection, f"SELECT active_time / 1000 {where}")
 
 
-def _figure(connection: Connection, query: LiteralString) -> Any:
+def figure(connection: Connection, query: LiteralString) -> Any:
     """The figure, None if the server does not have it or does not let this role see it."""
     try:
         with connection.transaction():
