@@ -10,8 +10,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lake.errors import redact
-from metrics import spec
+from metrics import spec, upkeep
 from metrics.batches import arrow_schema
+from metrics.server import edition
 
 NOW = datetime(2026, 6, 15, 10, 30, tzinfo=UTC)
 
@@ -71,6 +72,16 @@ def all_rows(dsn: str, relation: str) -> list[tuple[object, ...]]:
     name = sql.Identifier("metrics", relation)
     with psycopg.connect(make_conninfo(dsn, options="-c timezone=UTC")) as connection:
         return connection.execute(sql.SQL("SELECT * FROM {} ORDER BY 1, 2").format(name)).fetchall()
+
+
+def summed_up(dsn: str, declared: spec.Spec, now: datetime) -> None:
+    """Bring the roll-ups up to date, on the community edition by what its policies would do over all time."""
+    upkeep.run(dsn, declared, now)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        if edition(connection) == "community":
+            for table in declared.hypertables:
+                for name in table.rollup_names.values():
+                    connection.execute("CALL refresh_continuous_aggregate(%s, NULL, NULL)", (f"metrics.{name}",))
 
 
 def address(dsn: str, **changed: str) -> str:

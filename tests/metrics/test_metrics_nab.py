@@ -1,21 +1,20 @@
-"""Real series as host_metrics and web_metrics: loaded, loaded again, rolled up as plain SQL does, kept by a moved clock."""
+"""Real series as host_metrics and web_metrics: loaded, loaded again, rolled up, kept by a moved clock."""
 
 import math
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
-import psycopg
 import pyarrow as pa
 import pytest
-from metrics_rows import fresh_database
+from metrics_rows import fresh_database, summed_up
 from nab_series import Series, files, series
 
 from lake import duck
 from metrics import spec, state, upkeep
 from metrics.load import Loaded, load
-from metrics.server import connected, edition
+from metrics.server import connected
 
 HYPERTABLES = ("host_metrics", "web_metrics")
 MEASURES = ("avg", "sum", "count", "min", "max", "first", "last")
@@ -48,7 +47,7 @@ def filled(metrics_dsn: str, some: spec.Spec, nab: list[Series]) -> tuple[str, d
     with connected(metrics_dsn) as connection:
         state.apply(connection, some)
     loads = {one.name: loaded(metrics_dsn, some, one) for one in nab}
-    summed_up(metrics_dsn, some, nab)
+    summed_up(metrics_dsn, some, earliest(some, nab))
     return metrics_dsn, loads
 
 
@@ -58,14 +57,9 @@ def loaded(dsn: str, declared: spec.Spec, one: Series) -> Loaded:
     return load(dsn, table, one.table(table).to_reader(), now=one.last_at(table))
 
 
-def summed_up(dsn: str, declared: spec.Spec, nab: list[Series]) -> None:
-    first = min(one.last_at(declared[one.hypertable]) for one in nab)
-    upkeep.run(dsn, declared, first)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        if edition(connection) == "community":
-            for table in declared.hypertables:
-                for name in table.rollup_names.values():
-                    connection.execute("CALL refresh_continuous_aggregate(%s, NULL, NULL)", (f"metrics.{name}",))
+def earliest(declared: spec.Spec, nab: list[Series]) -> datetime:
+    """A clock by which nothing has to go yet."""
+    return min(one.last_at(declared[one.hypertable]) for one in nab)
 
 
 def rows(dsn: str, relation: str, columns: str = "*") -> list[tuple[object, ...]]:
@@ -131,7 +125,7 @@ def test_loading_all_again_changes_nothing(
     again = [loaded(filled[0], some, one) for one in nab]
     # An instant that a file has twice is settled within the load: its last row is what is there already.
     assert [load.changed for load in again] == [0] * 24
-    summed_up(filled[0], some, nab)
+    summed_up(filled[0], some, earliest(some, nab))
     assert {name: rows(filled[0], name) for name in before} == before
 
 
@@ -153,7 +147,7 @@ def test_rows_out_of_order_end_in_the_same_roll_ups(
             state.apply(connection, some)
         for part in (early, late):
             load(dsn, table, whole.take(pa.array(part)).to_reader(), now=now)
-            summed_up(dsn, some, [one])
+            summed_up(dsn, some, now)
         columns = ", ".join(["bucket_at", "series", "sample_count", *(f"value_{measure}" for measure in MEASURES)])
         equal(rows(dsn, "web_metrics_1h", columns), plain.fetchall())
 
