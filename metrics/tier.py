@@ -5,7 +5,7 @@ date; then in one transaction compare count and checksum of the rows as they are
 and mark the range. Cut anywhere, the next run goes on from what is written down: nothing is lost and nothing is twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,6 +34,7 @@ from metrics.words import counted, span
 ATTEMPTS = 3  # at a range whose rows keep changing
 BATCH_ROWS = 65_536
 MEMORY = "256MB"
+PATIENCE = "5s"
 
 
 def run(dsn: str, lake: Lake, hypertable: Hypertable, now: datetime, *, dry_run: bool = False) -> list[Done]:
@@ -106,17 +107,17 @@ class Mover:
         """A copy of the range's rows that was read back from the lake and is the same; made if there is none."""
         known = {copy.range: copy for copy in tier_books.copies(self.connection, self.hypertable.name)}.get(range)
         if known is not None:
-            here = self._here(range)
-            if (known.rows, known.checksum) == here == self._there(range):
+            here = self.here(range)
+            if (known.rows, known.checksum) == here == self.there(range, self.columns):
                 return known
         for _ in repeat(None, ATTEMPTS):
-            before = self._here(range)
+            before = self.here(range)
             state = {"load_id": f"{self.hypertable.name} {range.start:%Y-%m-%dT%H:%M}", "rows": {"i": before[0]}}
             told = {self.hypertable.time, *self.hypertable.segment_by}
             done, size = cold.copy(self.lake, self.hypertable.name, range, self._rows, self.schema, told, state)
-            here, there = self._here(range), self._there(range)
+            here, there = self.here(range), self.there(range, self.columns)
             if here == there:
-                copy = Copy(range, *here, size, done.version, self.now)
+                copy = Copy(range, *here, tuple(self.columns), size, done.version, self.now)
                 tier_books.note(self.connection, self.hypertable.name, copy)
                 return copy
             if before == here:
@@ -129,14 +130,17 @@ class Mover:
             _name(self.hypertable), what, "nothing was dropped; run again when loads of them have ended"
         )
 
-    def _here(self, range: Range) -> tuple[int, int]:
+    def here(self, range: Range) -> tuple[int, int]:
+        """Rows and checksum of a range as it is in the server now."""
         function = sql.Identifier(SCHEMA, tier_sql.checksum_function(self.hypertable.name))
         query = sql.SQL("SELECT rows, checksum FROM {}(%s, %s)").format(function)
         rows, checksum = self.connection.execute(query, (range.start, range.end)).fetchone() or (0, 0)
         return int(rows), int(checksum)
 
-    def _there(self, range: Range) -> tuple[int, int]:
-        found: Digest = cold.digest(self.reader, self.lake, self.hypertable.name, range, self.columns)
+    def there(self, range: Range, names: Iterable[str]) -> tuple[int, int]:
+        """The same of some columns of a range as it is in the lake now."""
+        columns = {name: self.columns[name] for name in names if name in self.columns}
+        found: Digest = cold.digest(self.reader, self.lake, self.hypertable.name, range, columns)
         return found.rows, found.checksum
 
     def _rows(self, start: datetime, end: datetime) -> Iterator[pa.RecordBatch]:
@@ -179,6 +183,12 @@ class Mover:
 
     def _drop(self, range: Range) -> str | None:
         """Drop the range in the server if its rows are still those of the copy; else why not."""
+        try:
+            return self._dropped(range)
+        except psycopg.errors.LockNotAvailable:
+            return "a query that reads it, or a session that was left open, held it for too long"
+
+    def _dropped(self, range: Range) -> str | None:
         name = self.hypertable.name
         with self.connection.transaction():
             self.connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -187,6 +197,8 @@ class Mover:
                 for bucket in self.hypertable.rollup_names:
                     while refresh_some(self.connection, self.hypertable, bucket)[0]:
                         pass
+            # Whoever comes after a drop that waits for a reader waits, too, so it does not wait long.
+            self.connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(PATIENCE))
             query = "SELECT metrics._drop_copied(%s, %s, %s, %s)"
             (refusal,) = self.connection.execute(query, (name, range.start, range.end, self.now)).fetchone() or (None,)
         return None if refusal is None else str(refusal)

@@ -18,6 +18,7 @@ class Copy:
     range: Range
     rows: int
     checksum: int
+    columns: tuple[str, ...]
     bytes: int
     delta_version: int
     copied_at: datetime
@@ -29,7 +30,10 @@ def copies(connection: Connection, name: str) -> list[Copy]:
     """All copies of a hypertable, oldest first; none if the book was never made."""
     if one(connection, "SELECT to_regclass('metrics._cold')") is None:
         return []
-    return [Copy(Range(row[0], row[1]), row[2], int(row[3]), *row[4:]) for row in connection.execute(_COPIES, (name,))]
+    return [
+        Copy(Range(row[0], row[1]), row[2], int(row[3]), tuple(row[4]), *row[5:])
+        for row in connection.execute(_COPIES, (name,))
+    ]
 
 
 def note(connection: Connection, name: str, copy: Copy) -> None:
@@ -37,7 +41,7 @@ def note(connection: Connection, name: str, copy: Copy) -> None:
     range = copy.range
     with connection.transaction():
         connection.execute(_FORGET, (name, range.end, range.start))
-        values = (copy.rows, copy.checksum, copy.bytes, copy.delta_version, copy.copied_at)
+        values = (copy.rows, copy.checksum, list(copy.columns), copy.bytes, copy.delta_version, copy.copied_at)
         connection.execute(_NOTE, (name, range.start, range.end, *values))
 
 
@@ -66,7 +70,7 @@ def _widened(range: Range, width: timedelta | None) -> Range:
 
 
 _COPIES = """
-    SELECT range_start, range_end, rows, checksum, bytes, delta_version, copied_at, dropped_at, hold_until
+    SELECT range_start, range_end, rows, checksum, columns, bytes, delta_version, copied_at, dropped_at, hold_until
     FROM metrics._cold WHERE hypertable = %s ORDER BY range_start
 """
 _CHUNKS = """
@@ -77,6 +81,7 @@ _FORGET = """
     DELETE FROM metrics._cold WHERE hypertable = %s AND range_start < %s AND range_end > %s AND dropped_at IS NULL
 """
 _NOTE = """
-    INSERT INTO metrics._cold (hypertable, range_start, range_end, rows, checksum, bytes, delta_version, copied_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    INSERT INTO metrics._cold
+        (hypertable, range_start, range_end, rows, checksum, columns, bytes, delta_version, copied_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """

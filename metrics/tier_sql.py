@@ -10,20 +10,13 @@ from psycopg import sql
 
 from lake import canonical_postgres
 from lake.duck import quoted
+from metrics import books
 from metrics.batches import arrow_schema
-from metrics.server import Connection, Edition, edition, one, table
+from metrics.server import Connection, Edition, edition, one
 from metrics.spec import SCHEMA, Hypertable
 
 Step = tuple[str, str, tuple[sql.Composable, ...]]  # relation, what, statements
 
-BOOK = "_cold"
-# bytes: of the Parquet files. hold_until: a range that was loaded back is not dropped again before.
-BOOK_COLUMNS = (
-    "hypertable text, range_start timestamptz, range_end timestamptz NOT NULL, rows bigint NOT NULL,"
-    " checksum numeric(20,0) NOT NULL, bytes bigint NOT NULL, delta_version bigint NOT NULL,"
-    " copied_at timestamptz NOT NULL, dropped_at timestamptz, hold_until timestamptz,"
-    " PRIMARY KEY (hypertable, range_start)"
-)
 DROP, JOB = "_drop_copied", "drop_copied"
 DAILY = "1 day"
 
@@ -51,11 +44,10 @@ def prepare(connection: Connection, hypertable: Hypertable) -> None:
     """Make the book and the functions of a hypertable as they should be, if `apply` has not done so before."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('metrics.apply', 0))")
-        if one(connection, "SELECT to_regclass(%s)", (f"{SCHEMA}.{BOOK}",)) is None:
-            connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table(BOOK), sql.SQL(BOOK_COLUMNS)))
-        for _, _, statements in steps(connection, hypertable, edition(connection)):
-            for statement in statements:
-                connection.execute(sql.SQL("{}").format(statement))
+        made = [change.statements for change in books.steps(connection)]
+        made += [statements for _, _, statements in steps(connection, hypertable, edition(connection))]
+        for statement in (statement for statements in made for statement in statements):
+            connection.execute(sql.SQL("{}").format(statement))
 
 
 def _functions(hypertable: Hypertable) -> Iterator[tuple[str, str, str, sql.Composed]]:

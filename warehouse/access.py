@@ -11,7 +11,7 @@ from lake import layout as lake_layout
 from lake.errors import AccessDenied, Busy, PermanentError, PlatformError, SpecError
 from lake.layout import Lake
 from warehouse import limits as limited
-from warehouse import metrics_store, releases
+from warehouse import metrics_all, metrics_store, releases
 from warehouse.layout import layout
 from warehouse.limits import Limits, limits
 from warehouse.versions import Version, current
@@ -117,23 +117,26 @@ def prepare(
     missing: dict[str, PlatformError] = {}
     connection.execute("SET allow_persistent_secrets = false")
     if store and (reason := metrics_store.attach(connection)):
-        missing[metrics_store.NAME] = reason
+        missing[metrics_store.NAME] = missing[metrics_all.NAME] = reason
+    lake: Lake | None = None
     try:
-        lake = lake_layout.from_environment()
-    except SpecError as error:
-        missing["lake"] = error
-        return None, missing
-    from warehouse import lake_views  # Delta and Arrow
+        from warehouse import lake_views  # Delta and Arrow
 
-    try:
-        lake_views.load(connection, lake)
+        found = lake_layout.from_environment()
+        lake_views.load(connection, found)
+        lake = found
     except PlatformError as error:
         missing["lake"] = error
-        return None, missing
+    if store and metrics_store.NAME not in missing:
+        try:
+            metrics_all.add(connection, lake, missing.get("lake"))
+        except PlatformError as error:
+            missing[metrics_all.NAME] = error
     return lake, missing
 
 
 def lock(connection: duckdb.DuckDBPyConnection, lake: Lake | None, root: Path | str | None = None) -> None:
-    """Let a connection read the published files and the lake's processed tables, and nothing else."""
+    """Let a connection read the published files, the lake's tables for analysts and its cold zone, and nothing else."""
     folders = [str(layout(root).published)]
-    limited.lock(connection, [*folders, f"{lake.root}/processed", f"{lake.root}/curated"] if lake else folders)
+    zones = ("processed", "curated", "metrics_cold")
+    limited.lock(connection, [*folders, *(f"{lake.root}/{zone}" for zone in zones)] if lake else folders)

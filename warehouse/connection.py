@@ -8,7 +8,7 @@ import duckdb
 from lake import instant
 from lake.duck import literal, quoted
 from lake.errors import PlatformError
-from warehouse import access, metrics_store
+from warehouse import access, metrics_all, metrics_store
 from warehouse.limits import limits
 
 Tables = Mapping[str, Mapping[str, str]]
@@ -52,16 +52,19 @@ def _complete(
             lake_views.add(connection, lake, when)
         except PlatformError as error:
             missing["lake"] = error
-    if reason := missing.get(metrics_store.NAME):
-        _stand_in(connection, tables(), reason)
+    for name in (metrics_store.NAME, metrics_all.NAME):
+        if reason := missing.get(name):
+            _stand_in(connection, name, tables(), reason)
     if locked:
         access.lock(connection, lake)
 
 
-def _stand_in(connection: duckdb.DuckDBPyConnection, tables: Tables, reason: PlatformError) -> None:
+def _stand_in(connection: duckdb.DuckDBPyConnection, home: str, tables: Tables, reason: PlatformError) -> None:
     """Put views in the store's place that say why it cannot be asked, whatever is asked of them."""
-    connection.execute(f"ATTACH ':memory:' AS {metrics_store.NAME}")
+    connection.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {home}")
     for name, columns in tables.items():
         nulls = ", ".join(f"NULL::{kind} AS {quoted(column)}" for column, kind in columns.items())
-        view = f"{metrics_store.NAME}.main.{quoted(name)}"
-        connection.execute(f"CREATE VIEW {view} AS SELECT {nulls} WHERE error({literal(str(reason))})::boolean")
+        view = f"{home}.main.{quoted(name)}"
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {view} AS SELECT {nulls} WHERE error({literal(str(reason))})::boolean"
+        )

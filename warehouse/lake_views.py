@@ -13,7 +13,15 @@ from lake.access import explained
 from lake.errors import PlatformError
 from lake.layout import Address, Lake
 
-TAKEN = ("warehouse", "memory", "system", "temp", "main", "metrics_store")  # databases of the connection itself
+TAKEN = (
+    "warehouse",
+    "memory",
+    "system",
+    "temp",
+    "main",
+    "metrics_store",
+    "metrics_all",
+)  # databases of the connection itself
 
 
 @dataclass(frozen=True)
