@@ -26,6 +26,16 @@ class RollupStatus:
 
 
 @dataclass(frozen=True)
+class ColdStatus:
+    """What of a hypertable is in the lake only: rows, ranges of time, bytes of Parquet, and where it ends."""
+
+    rows: int
+    ranges: int
+    bytes: int
+    until: datetime | None
+
+
+@dataclass(frozen=True)
 class Status:
     """One hypertable: edition of its server, rows (exact or estimated), chunks, bytes, first and last instant."""
 
@@ -42,6 +52,7 @@ class Status:
     watermark: str | None = None
     rollups: tuple[RollupStatus, ...] = ()
     policies: tuple[str, ...] = ()
+    cold: ColdStatus | None = None
 
 
 def status(dsn: str, spec: Spec, now: datetime) -> list[Status]:
@@ -85,7 +96,16 @@ def _status(connection: Connection, hypertable: Hypertable, kind: Edition, now: 
         watermark=mark,
         rollups=rollups,
         policies=_policies(connection, hypertable, kind, overdue, rollups),
+        cold=_cold(connection, hypertable),
     )
+
+
+def _cold(connection: Connection, hypertable: Hypertable) -> ColdStatus | None:
+    """None if nothing of the hypertable was ever moved to the lake."""
+    if one(connection, "SELECT to_regclass('metrics._cold')") is None:
+        return None
+    rows, ranges, size, until = connection.execute(_COLD, (hypertable.name,)).fetchone() or (0, 0, 0, None)
+    return ColdStatus(rows, ranges, size, until) if ranges else None
 
 
 def _rows(connection: Connection, name: str, size: int) -> tuple[int, bool]:
@@ -111,8 +131,9 @@ def _policies(
     if kind == "community":
         return tuple(native.policies(connection, hypertable))
     kept = hypertable.rollups.every if hypertable.rollups else {}
+    gone = "go to the lake and are dropped" if hypertable.tier else "are dropped"
     lines = [
-        f"retention: rows older than {span(hypertable.drop_after)} are dropped by the platform's jobs "
+        f"retention: rows older than {span(hypertable.drop_after)} {gone} by the platform's jobs "
         f"({counted(overdue, 'chunk')} overdue)"
     ]
     for rollup in rollups:
@@ -127,6 +148,10 @@ def _policies(
 _CHUNKS = """
     SELECT count(*), count(*) FILTER (WHERE range_end <= %s) FROM timescaledb_information.chunks
     WHERE hypertable_schema = %s AND hypertable_name = %s
+"""
+_COLD = """
+    SELECT coalesce(sum(rows), 0)::bigint, count(*), coalesce(sum(bytes), 0)::bigint, max(range_end)
+    FROM metrics._cold WHERE hypertable = %s AND dropped_at IS NOT NULL
 """
 _STATE = "SELECT loaded_at, watermark FROM metrics._state WHERE hypertable = %s"
 _WAITING = "SELECT count(*), min(bucket_at) FROM metrics._dirty WHERE hypertable = %s AND rollup = %s"

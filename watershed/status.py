@@ -59,6 +59,7 @@ def _warehouse(console: Console) -> None:
 
 def _metrics(console: Console, dsn: str) -> None:
     from metrics import spec, state
+    from watershed import metrics_state
 
     found = state.status(dsn, spec.read(), clock.now())
     shown = grid("\nMetrics", "hypertable", "rows", "newest", "chunks", "size")
@@ -66,13 +67,8 @@ def _metrics(console: Console, dsn: str) -> None:
         newest = f"{it.newest:%Y-%m-%d %H:%M}" if it.newest else "-"
         shown.add_row(it.name, f"{it.rows:,}", newest, str(it.chunks), size(it.bytes))
     console.print(shown)
-    policies: dict[str, list[str]] = {}
-    for it in found:
-        for policy in it.policies:
-            policies.setdefault(policy, []).append(it.name.removeprefix("metrics."))
-    for policy, names in policies.items():
-        who = "all" if len(names) == len(found) else ", ".join(names)
-        console.print(f"[dim]{who}:[/dim] {policy}", soft_wrap=True)
+    for line in metrics_state.policy_lines(found):
+        console.print(f"[dim]{line}[/dim]", soft_wrap=True)
 
 
 def _last_loads(dsn: str) -> tuple[dict[str, datetime.datetime], str | None]:
