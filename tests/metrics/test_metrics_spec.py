@@ -153,6 +153,13 @@ def test_a_file_that_is_empty_or_not_there_is_one_sentence(tmp_path: Path) -> No
         spec.read(tmp_path / "empty.yml")
 
 
+def test_the_example_of_the_guide_reads(tmp_path: Path) -> None:
+    guide = (spec.DECLARATION.parents[1] / "docs" / "how-to" / "declare-metrics.md").read_text("utf-8")
+    path = tmp_path / "hypertables.yml"
+    path.write_text("hypertables:\n" + guide.split("```yaml\n")[1].split("```")[0], "utf-8")
+    assert spec.read(path)["sensor_readings"].columns["temperature_celsius"].range == (-60, 60)
+
+
 def test_an_unknown_hypertable_is_refused_with_a_hint() -> None:
     with pytest.raises(SpecError, match='no hypertable `sales_hourl`; did you mean "sales_hourly"'):
         _ = spec.read()["sales_hourl"]
