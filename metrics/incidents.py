@@ -18,7 +18,7 @@ from metrics.server import Connection, connected, lock, one
 from metrics.spec import SCHEMA, Hypertable, Spec
 
 BACK = timedelta(days=7)  # so far back is looked each time: late rows, and days on which nobody looked
-STALE = timedelta(days=2)  # what was over before that when it was first seen is written down, not told
+STALE = timedelta(days=2)  # what was over so long before the newest data when it was first seen is not told
 SAID = 10  # series that an alert lists
 Alert = dict[str, str]
 
@@ -100,9 +100,12 @@ def note(dsn: str, looks: Sequence[Look], quiet: timedelta, now: datetime) -> No
     """Write down what the looks show: new incidents, those that go on, those that are over. Twice is as once."""
     with connected(dsn) as connection, connection.transaction():
         lock(connection, "_incidents")
-        for cause, began, ended, parts in _runs(looks, quiet):
-            _enter(connection, cause, (began, ended), [Part(**part) for part in parts], quiet, now)
         horizons = {look.hypertable: look.horizon for look in looks}
+        for cause, began, ended, found in _runs(looks, quiet):
+            parts = [Part(**part) for part in found]
+            newest = max(at for part in parts if (at := horizons[part.hypertable]))
+            told = now if ended < newest - STALE else None
+            _enter(connection, cause, (began, ended), parts, quiet, told)
         for incident in _read(connection, "ended_at IS NULL"):
             if _is_over(incident, horizons, quiet):
                 connection.execute(f"UPDATE {_TABLE} SET ended_at = %s WHERE id = %s", (now, incident.id))
@@ -194,16 +197,14 @@ def _enter(
     span: tuple[datetime, datetime],
     parts: list[Part],
     quiet: timedelta,
-    now: datetime,
+    told: datetime | None,
 ) -> None:
-    """Write one run down: as a part of the incident it belongs to, or as a new one."""
+    """Write one run down: as a part of the incident it belongs to, or as a new one, `told` or still to be told."""
     began, ended = span
     near = "cause = %s AND first_at <= %s AND last_at >= %s"
     held = list(_read(connection, near, "", (cause, ended + quiet, began - quiet)))
     if not held:
-        told = now if ended < now - STALE else None
-        values = (cause, began, ended, told, told, _stored(parts))
-        connection.execute(_NEW, values)
+        connection.execute(_NEW, (cause, began, ended, told, told, _stored(parts)))
         return
     incident = next((one for one in held if one.ended_at is None), held[-1])
     grown = _merged(incident.parts, parts)

@@ -6,6 +6,7 @@ import dagster as dg
 
 from ingestion.spec import sources
 from orchestration import (
+    anomaly_checks,
     jobs,
     lake_assets,
     metric_assets,
@@ -19,7 +20,8 @@ from orchestration import (
 )
 from orchestration.progress import terminal_logger
 
-BESIDE = (upkeep_job, purge, reconcile_checks, metric_checks, metric_upkeep)  # each a job with a schedule of its own
+# Each a job with a schedule of its own.
+BESIDE = (upkeep_job, purge, reconcile_checks, metric_checks, metric_upkeep, anomaly_checks)
 
 
 @dg.definitions
@@ -33,7 +35,7 @@ def defs() -> dg.Definitions:
             *models.assets(),
             *metric_assets.assets(),
         ],
-        asset_checks=[*reconcile_checks.checks(), *metric_checks.checks()],
+        asset_checks=[*reconcile_checks.checks(), *metric_checks.checks(), *anomaly_checks.checks()],
         jobs=[*jobs.jobs(), *(kept.job() for kept in BESIDE)],
         schedules=[*jobs.schedules(), *(kept.schedule() for kept in BESIDE)],
         sensors=jobs.sensors(),

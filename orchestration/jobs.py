@@ -1,14 +1,12 @@
 """Jobs, schedules and sensors: when the assets are refreshed, and who is told if that fails."""
 
 import datetime
-import json
-import os
-import urllib.request
 from typing import Any
 
 import dagster as dg
 
-from orchestration import metric_assets, metric_checks, reconcile_checks
+from orchestration import anomaly_checks, metric_assets, metric_checks, reconcile_checks
+from orchestration.alert import post
 from orchestration.burial import bury_the_dead
 
 CHANGES: dict[str, Any] = {"resources": {"reading": {"config": {"read": "changes"}}}}
@@ -20,7 +18,8 @@ EXECUTOR = dg.in_process_executor
 def jobs() -> list[Any]:
     """`changes` reads what changed since the last load; `settle_day` reads whole days again, deletions included."""
     # These have jobs of their own.
-    everything = dg.AssetSelection.all() - reconcile_checks.selection() - metric_checks.selection()
+    beside = reconcile_checks.selection() | metric_checks.selection() | anomaly_checks.selection()
+    everything = dg.AssetSelection.all() - beside
     return [
         dg.define_asset_job(
             "changes",
@@ -118,15 +117,3 @@ def sensors() -> list[dg.SensorDefinition]:
         return dg.SkipReason(f"buried {', '.join(buried)}" if buried else "every run in progress is alive")
 
     return [alert, record_runs, bury_killed_runs]
-
-
-def post(alert: dict[str, str]) -> None:
-    """Send an alert to WATERSHED_ALERT_URL as JSON; does nothing if that is unset."""
-    url = os.environ.get("WATERSHED_ALERT_URL")
-    if not url:
-        return
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("WATERSHED_ALERT_URL: is no http(s) address; correct it")
-    body = json.dumps(alert).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - checked above
-    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310

@@ -108,7 +108,16 @@ def test_reconciliation_is_a_job_of_its_own_and_no_part_of_the_others(definition
 def test_schedules_and_sensors_are_switched_on(definitions):
     schedules = {it.name: it.default_status for it in definitions.schedules}
     assert schedules == dict.fromkeys(
-        ("hourly", "daily", "nightly_upkeep", "nightly_purge", "nightly_reconcile", "watch_metrics", "metrics_upkeep"),
+        (
+            "hourly",
+            "daily",
+            "nightly_upkeep",
+            "nightly_purge",
+            "nightly_reconcile",
+            "watch_metrics",
+            "metrics_upkeep",
+            "find_anomalies",
+        ),
         dg.DefaultScheduleStatus.RUNNING,
     )
     sensors = {it.name: it.default_status for it in definitions.sensors}
