@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 import pyarrow as pa
 from fix_servers import PROJECT
+from metrics_rows import Address
 from psycopg.conninfo import conninfo_to_dict
 
 from metrics import readers, spec, upkeep
@@ -34,9 +35,14 @@ def fill(dsn: str, declared: spec.Spec, until: datetime) -> None:
     _load(dsn, declared["sensor_readings"], late, until)
     with connected(dsn) as connection, connection.transaction():
         connection.execute(
-            "INSERT INTO metrics._cold (hypertable, range_start, range_end, rows, checksum, bytes, delta_version,"
-            " copied_at) VALUES ('sensor_readings', %s, %s, 10, 1, 1000, 0, %s)",
+            "INSERT INTO metrics._cold (hypertable, range_start, range_end, rows, checksum, columns, bytes,"
+            " delta_version, copied_at) VALUES ('sensor_readings', %s, %s, 10, 1, '{read_at}', 1000, 0, %s)",
             (until - 40 * DAY, until - 39 * DAY, until),
+        )
+        connection.execute(
+            "INSERT INTO metrics._incidents (cause, first_at, last_at, ended_at, series)"
+            " VALUES ('sensor_readings', %s, %s, NULL, '[{}, {}]'), ('sales_hourly', %s, %s, %s, '[{}]')",
+            (until - DAY, until - HOUR, until - 3 * DAY, until - 2 * DAY, until - DAY),
         )
 
 
@@ -60,7 +66,7 @@ def reading(dsn: str) -> Iterator[str]:
     assert urlsplit(reader).username == databases.READER
     with connected(dsn) as connection:
         readers.allow(connection, reader)
-    yield reader
+    yield Address(reader)
 
 
 def forbids_writing(reader: str) -> bool:

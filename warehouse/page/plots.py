@@ -47,17 +47,17 @@ ElementTree.register_namespace("", SVG)
 
 def revenue(trade: Trade, unfinished: Month | None) -> str:
     """Bars of a currency's revenue by month; the month that is not over is paler."""
-    return _drawn(lambda width: _revenue(trade, unfinished, width), f"Revenue by month in {trade.currency}")
+    return drawn(lambda width: _revenue(trade, unfinished, width), f"Revenue by month in {trade.currency}")
 
 
 def products(trade: Trade) -> str:
     """Bars of the articles that brought most."""
-    return _drawn(lambda width: _products(trade, width), f"Best-selling products in {trade.currency}")
+    return drawn(lambda width: _products(trade, width), f"Best-selling products in {trade.currency}")
 
 
 def cohorts(found: Sequence[Cohort]) -> str:
     """A heat map: of each month's new customers, the part that ordered again so many months later."""
-    return _drawn(lambda width: _cohorts(found, width), "Customers by month of their first order, and who came back")
+    return drawn(lambda width: _cohorts(found, width), "Customers by month of their first order, and who came back")
 
 
 def _revenue(trade: Trade, unfinished: Month | None, width: int) -> Any:
@@ -185,13 +185,19 @@ def standing_alone(drawn: str) -> str:
     return svg.replace("<svg ", f'<svg width="{WIDTHS["wide"]}" font-family="sans-serif" ', 1)
 
 
-def _drawn(draw: Callable[[int], Any], label: str) -> str:
+def drawn(draw: Callable[[int], Any], label: str) -> str:
+    """What `draw` makes of a width, drawn in both."""
     return "".join(_svg(draw(width), label, name) for name, width in WIDTHS.items())
+
+
+def drawn_once(chart: Any, label: str, name: str) -> str:
+    """A chart of one width, which the page shows wherever it is; `name` is its CSS class."""
+    return _svg(chart, label, name)
 
 
 def _svg(chart: Any, label: str, name: str) -> str:
     """The chart as an SVG element for the page: scales with its column, numbers as titles, nothing else than shapes."""
-    drawn = vl_convert.vegalite_to_svg({**chart.to_dict(), "config": CONFIG, "autosize": FIT})
+    drawn = vl_convert.vegalite_to_svg({**chart.to_dict(validate=False), "config": CONFIG, "autosize": FIT})
     root = ElementTree.fromstring(drawn)  # noqa: S314 - our own drawing
     for element in list(root.iter()):
         title = element.get("aria-label") if element.tag == f"{{{SVG}}}path" else None

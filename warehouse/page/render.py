@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -40,22 +41,10 @@ class Rendered:
 
 def rendered(version: Version, newest: int, found: Figures, record: Record) -> Rendered:
     """The page of `version`; `newest` is the highest number published so far, more than its own after a rollback."""
-    style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"day": day, "when": when, "number": number, "money": money, "currency": currency_name}
     trades = [_drawn(trade, found) for trade in found.trades]
     heads, said = headlines(found), verdict(record)
-    text = environment.get_template("page.html").render(
-        style=style,
-        script=script,
-        script_digest=digest,
+    text = set_in(
+        "page.html",
         version=version,
         newest=newest,
         figures=found,
@@ -69,6 +58,21 @@ def rendered(version: Version, newest: int, found: Figures, record: Record) -> R
         unchanged=all(change.is_equal for change in record.changes),
     )
     return Rendered(text, heads, said, plots.standing_alone(trades[0].revenue) if trades else None)
+
+
+def set_in(template: str, **values: Any) -> str:
+    """The HTML of a template, with styles and the small script inside it."""
+    style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"day": day, "when": when, "number": number, "money": money, "currency": currency_name}
+    return environment.get_template(template).render(style=style, script=script, script_digest=digest, **values)
 
 
 def verdict(record: Record) -> tuple[tuple[str, str], ...]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from lake.errors import redact
 from warehouse.access import in_force
 from warehouse.layout import Layout, layout
-from warehouse.page import account, record
+from warehouse.page import account, platform, record
 from warehouse.page.figures import figures
+from warehouse.page.files import replaced
 from warehouse.page.headline import Headline
 from warehouse.page.record import Record
 from warehouse.versions import Version, versions
@@ -67,7 +68,8 @@ def _write(place: Layout, version: Version, shop: str, now: datetime.datetime | 
     kept = [one.number for one in versions(place.root)]
     made = render.rendered(version, max(kept, default=version.number), found, told)
     for name in (f"version-{version.number}.html", "index.html"):
-        _replace(folder / name, made.html)
+        replaced(folder / name, made.html)
+    platform.hold_place(folder, shop=told.shop, now=datetime.datetime.now(datetime.UTC))
     _forget(folder, {*kept, version.number})
     return Page(folder / "index.html", version.number, made.headlines, made.verdict, made.picture)
 
@@ -79,15 +81,6 @@ def _record(place: Layout, folder: Path, version: Version, shop: str, now: datet
         known = account.account(place, version, shop=shop, now=now or datetime.datetime.now(datetime.UTC))
         record.save(known, path)
     return known
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _forget(folder: Path, kept: set[int]) -> None:

@@ -18,7 +18,7 @@
 
     const days = Math.floor((Date.now() - new Date(document.body.dataset.published)) / 864e5);
     const age = document.getElementById("age");
-    if (days >= 2) { age.textContent = `This version was published ${days} days ago.`; age.hidden = false; }
+    if (days >= 2) { age.textContent = `${document.body.dataset.aged} ${days} days ago.`; age.hidden = false; }
 
     // titles of marks are told at once, and by touch
     const tip = document.createElement("div");
