@@ -15,7 +15,7 @@ from metrics import load, readers, record, state, upkeep
 from metrics.done import Done
 from metrics.server import connected
 from metrics.spec import Hypertable, Spec, read
-from orchestration import books, clock, outcome
+from orchestration import books, clock, outcome, page
 from warehouse import access
 
 LOADED = {"sensor_readings": "metric_sensor_readings", "sales_hourly": "metric_sales_hourly"}
@@ -182,6 +182,7 @@ def _rollups(spec: Spec) -> dg.AssetsDefinition:
                 ),
                 "done": dg.MetadataValue.md("\n".join(f"- {line}" for line in done) or "nothing to do"),
                 "policies": dg.MetadataValue.md("\n".join(policies)),
+                **page.platform_written(context),
             }
         )
 
