@@ -5,10 +5,10 @@ the buckets it changed in `metrics._dirty`, in its own transaction; `refresh` ta
 anew, in one transaction too, so that a crash leaves both or neither.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import LiteralString
+from typing import Literal, LiteralString
 
 from psycopg import sql
 
@@ -18,6 +18,7 @@ from metrics.vocabulary import COLUMN_OF, held
 
 _ALWAYS = sql.SQL("true")
 BATCH = 2000  # buckets per transaction: bounds the time for which loads wait
+NEAR = timedelta(hours=1)  # to read over the rows between is cheaper than a further statement
 
 
 @dataclass(frozen=True)
@@ -137,32 +138,38 @@ def refresh_some(connection: Connection, hypertable: Hypertable, bucket: Bucket)
     """
     taken = connection.execute(_TAKE, (hypertable.name, bucket, hypertable.name, bucket, BATCH)).fetchall()
     starts = sorted(row[0] for row in taken)
-    written = sum(_rewrite(connection, hypertable, bucket, *part) for part in _ranges(starts, BUCKETS[bucket]))
+    written = sum(_rewrite(connection, hypertable, bucket, near) for near in _together(starts, BUCKETS[bucket]))
     for above in finest_first(hypertable):
         if finer(hypertable, above) == bucket and starts:
             connection.execute(_MARK, (hypertable.name, above, BUCKETS[above], starts))
     return len(starts), written
 
 
-def _rewrite(connection: Connection, hypertable: Hypertable, bucket: Bucket, start: datetime, end: datetime) -> int:
+def _rewrite(connection: Connection, hypertable: Hypertable, bucket: Bucket, starts: Sequence[datetime]) -> int:
     target, (_, time) = table(hypertable.rollup_names[bucket]), source(hypertable, bucket)
-    connection.execute(sql.SQL("DELETE FROM {} WHERE bucket_at >= %s AND bucket_at < %s").format(target), (start, end))
-    between = sql.SQL("{time} >= {start} AND {time} < {end}").format(time=sql.Identifier(time), start=start, end=end)
+    width = BUCKETS[bucket]
+    has_holes = starts[-1] - starts[0] >= width * len(starts)
+    delete = "DELETE FROM {} WHERE bucket_at >= {} AND bucket_at <= {} AND bucket_at = ANY ({})"
+    connection.execute(sql.SQL(delete).format(target, starts[0], starts[-1], list(starts)))
+    hit = sql.SQL(" AND time_bucket({}, {}) = ANY ({})").format(width, sql.Identifier(time), list(starts))
+    between = sql.SQL("{time} >= {start} AND {time} < {end}").format(
+        time=sql.Identifier(time), start=starts[0], end=starts[-1] + width
+    ) + (hit if has_holes else sql.SQL(""))
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in rollup_columns(hypertable))
     statement = sql.SQL("INSERT INTO {} ({}) {}").format(target, names, selection(hypertable, bucket, between))
     return connection.execute(statement).rowcount
 
 
-def _ranges(starts: Iterable[datetime], width: timedelta) -> Iterator[tuple[datetime, datetime]]:
-    """Neighbouring buckets as one range: one statement for a month of hours instead of 720."""
-    first = last = None
+def _together(starts: Iterable[datetime], width: timedelta) -> Iterator[list[datetime]]:
+    """Buckets that lie near each other: one statement for a month of hours instead of 720."""
+    near: list[datetime] = []
     for start in starts:
-        if first is not None and last is not None and start != last + width:
-            yield first, last + width
-            first = start
-        first, last = first or start, start
-    if first is not None and last is not None:
-        yield first, last + width
+        if near and start - near[-1] > max(width, NEAR):
+            yield near
+            near = []
+        near.append(start)
+    if near:
+        yield near
 
 
 def _plain(name: str) -> sql.Composed:
@@ -172,21 +179,24 @@ def _plain(name: str) -> sql.Composed:
 def _measured(hypertable: Hypertable, name: str, measure: Measure) -> RollupColumn:
     column = hypertable.columns[name]
     kind, called = _type(column.type, measure), f"{name}_{COLUMN_OF.get(measure, measure)}"
+    key = [_plain(one) for one in (hypertable.time, *(one for one in hypertable.key if one != hypertable.time))]
     parts = {
         "kind": sql.SQL(kind),
         "value": sql.Identifier(name),
         "held": sql.Identifier(called),
         "sum": sql.Identifier(f"{name}_sum"),
         "count": sql.Identifier(f"{name}_count"),
-        "moment": _moment(hypertable),
+        "time": sql.Identifier(hypertable.time),
+        "order": sql.SQL(", ").join(key),
+        "backwards": sql.SQL(", ").join(one + sql.SQL(" DESC") for one in key),
     }
     # The cast holds the type: sum(bigint) is numeric, and a numeric without scale turns into a double in DuckDB.
-    of_rows, of_rollup = (sql.SQL(f"({call})::{{kind}}").format(**parts) for call in _calls(measure))
+    of_rows, of_rollup = (sql.SQL(f"({call})::{{kind}}").format(**parts) for call in _calls(hypertable, measure))
     words, unit = _WORDS[measure], _unit(column, measure)
     return RollupColumn(called, kind, of_rows, of_rollup, f"{words}: {column.description}{unit}")
 
 
-def _calls(measure: Measure) -> tuple[LiteralString, LiteralString]:
+def _calls(hypertable: Hypertable, measure: Measure) -> tuple[LiteralString, LiteralString]:
     """What a measure is over the rows, and over what a finer roll-up holds of it."""
     match measure:
         case "count_true":
@@ -196,23 +206,23 @@ def _calls(measure: Measure) -> tuple[LiteralString, LiteralString]:
         case "avg":
             return "avg({value})", "sum({sum})::double precision / nullif(sum({count}), 0)"
         case "first" | "last":
-            return (
-                f"{measure}({{value}}, {{moment}}) FILTER (WHERE {{value}} IS NOT NULL)",
-                f"{measure}({{held}}, bucket_at) FILTER (WHERE {{held}} IS NOT NULL)",
-            )
+            return _ends(hypertable, measure), f"{measure}({{held}}, bucket_at) FILTER (WHERE {{held}} IS NOT NULL)"
         case "percentiles":
             return f"{SCHEMA}.sketch({SCHEMA}.bin({{value}}))", f"{SCHEMA}.merge({{held}})"
         case "sum" | "min" | "max":
             return f"{measure}({{value}})", f"{measure}({{held}})"
 
 
-def _moment(hypertable: Hypertable) -> sql.Composable:
-    """By what the first and the last row of a group is found: time, and the key where rows of a group can share it."""
+def _ends(hypertable: Hypertable, measure: Literal["first", "last"]) -> LiteralString:
+    """The first or last value by time; by the key, too, where several rows of a group can share an instant.
+
+    Not `first(value, ROW(…))` then: what parallel workers find of it cannot be put together (0A000).
+    """
     by = hypertable.rollups.by if hypertable.rollups else ()
-    others = [name for name in hypertable.key if name != hypertable.time and name not in by]
-    if not others:
-        return sql.Identifier(hypertable.time)
-    return sql.SQL("ROW({})").format(sql.SQL(", ").join(map(sql.Identifier, (hypertable.time, *others))))
+    if set(hypertable.key) - {hypertable.time} <= set(by):
+        return f"{measure}({{value}}, {{time}}) FILTER (WHERE {{value}} IS NOT NULL)"
+    order = "{order}" if measure == "first" else "{backwards}"
+    return f"(array_agg({{value}} ORDER BY {order}) FILTER (WHERE {{value}} IS NOT NULL))[1]"
 
 
 def _type(kind: str, measure: Measure) -> str:

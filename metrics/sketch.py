@@ -115,6 +115,9 @@ BEGIN
     FOR entry IN 1 .. cardinality(sketch) BY 2 LOOP
         seen := seen + sketch[entry + 1];
         IF seen >= rank THEN
+            IF sketch[entry] = 0 THEN
+                RETURN 0;
+            END IF;
             RETURN sign(sketch[entry]) * exp(least((abs(sketch[entry]) - {_ZERO} - 0.5::float8) * {_WIDTH}, 709.78));
         END IF;
     END LOOP;
