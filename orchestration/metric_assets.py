@@ -11,7 +11,7 @@ import dagster as dg
 
 from lake import layout
 from lake.errors import PlatformError, SpecError
-from metrics import load, readers, record, state, upkeep
+from metrics import load, quarantine, readers, record, state, upkeep
 from metrics.done import Done
 from metrics.server import connected
 from metrics.spec import Hypertable, Spec, read
@@ -123,11 +123,15 @@ def _loaded(spec: Spec, hypertable: Hypertable, model: str) -> dg.AssetsDefiniti
             with access.connect() as connection:
                 query = f"SELECT {columns} FROM metrics.{model} WHERE {hypertable.time} >= ?"
                 rows = connection.execute(query, [since]).to_arrow_reader(65_536)
-                done = load.load(dsn(), hypertable, rows, now=clock.now(), replace_from=since)
+                lake = quarantine.lake_if_any()
+                done = load.load(dsn(), hypertable, rows, now=clock.now(), replace_from=since, lake=lake)
         kept = f"{done.rows:,} rows read, {done.changed:,} new or changed, {done.removed:,} removed"
         context.log.info(f"metrics.{hypertable.name}: {kept}")
+        for reason, count in done.reasons.items():
+            context.log.warning(f"metrics.{hypertable.name}: {count:,} rows are in quarantine, because {reason}")
+        counts = {"rows_changed": done.changed, "rows_set_aside": done.set_aside}
         return dg.MaterializeResult(
-            metadata={**_held(spec, hypertable), "rows_changed": done.changed, "duration_s": round(done.seconds, 3)}
+            metadata={**_held(spec, hypertable), **counts, "duration_s": round(done.seconds, 3)}
         )
 
     return loaded
