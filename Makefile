@@ -99,6 +99,11 @@ bench-lake: $(READY) ## the lake beside plain Parquet files of the same rows (RO
 	@$(BIN)/watershed up s3
 	@$(BIN)/python -m benchmarks.lake --rows $(or $(ROWS),10000000) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
 
+.PHONY: bench-metrics
+bench-metrics: $(READY) ## loading hypertables beside COPY, roll-ups of a late row, cold rows' size (ROWS, ROUNDS, ONLY)
+	@$(BIN)/watershed up postgres
+	@$(BIN)/python -m benchmarks.metrics --rows $(or $(ROWS),2000000) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
+
 .PHONY: bench-digest
 bench-digest: $(READY) ## what comparing source and lake costs, in the lake and at the servers (SF, ROUNDS)
 	@$(BIN)/watershed up all

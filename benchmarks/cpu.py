@@ -129,6 +129,12 @@ def server_cpu_s(pid: int | None) -> float | None:
     return total / TICKS
 
 
+def process_cpu_s(pid: int) -> float:
+    """CPU-seconds so far of one process of this machine."""
+    fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 def machine_cpu_s() -> float:
     """CPU-seconds that all processes of the machine have used."""
     user, nice, system, _idle, _wait, irq, soft = (
