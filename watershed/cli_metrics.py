@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from watershed.commands import Commands, shop_option
+from watershed.metrics_anomalies import anomalies
 from watershed.metrics_cold import cold, reload, tier
 from watershed.metrics_load import load
 from watershed.metrics_serve import serve
@@ -52,7 +53,7 @@ def status(shop: str) -> None:
     click.echo(metrics_state.show(console()))
 
 
-for command in (load, serve, watch, upkeep, cold, tier, reload):
+for command in (load, serve, watch, anomalies, upkeep, cold, tier, reload):
     metrics.add_command(command)
 
 
