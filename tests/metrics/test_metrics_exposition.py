@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pyarrow as pa
 import pytest
+import yaml
+from fix_servers import PROJECT
 from metrics_rows import NOW, address
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -93,6 +95,24 @@ def test_names_types_and_help_keep_to_the_conventions_of_prometheus(filled, decl
             assert family.name.endswith("_seconds"), said
         for sample in family.samples:
             assert set(sample.labels) <= LABELS, said
+
+
+def test_the_sample_rules_of_prometheus_use_figures_and_labels_that_there_are(filled, declared):
+    folder = PROJECT / "deploy" / "prometheus"
+    config = yaml.safe_load((folder / "prometheus.yml").read_text())
+    assert config["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:9464"]
+    (group,) = yaml.safe_load((folder / config["rule_files"][0]).read_text())["groups"]
+    told = exposed(Figures(filled, declared, watch=lambda: [("lag", "sensor_readings", True)]))
+    names = set(re.findall(r"^(watershed_\w+)", told, re.MULTILINE)) | set(re.findall(r"# TYPE (\S+)", told))
+    if declared.edition == "community" or 'edition="community"' in told:
+        names.add("watershed_rollup_waiting_since_timestamp_seconds")  # told of the Apache-2 edition only
+    alerts = [rule["alert"] for rule in group["rules"]]
+    assert len(set(alerts)) == len(alerts)
+    for rule in group["rules"]:
+        assert set(re.findall(r"watershed_\w+", rule["expr"])) <= names, rule["alert"]
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= LABELS
 
 
 LABELS = {
