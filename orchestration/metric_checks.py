@@ -17,7 +17,7 @@ from metrics import probes, watch
 from metrics.finding import CLOCK, OF_HYPERTABLE, OF_STORE, Finding, join, untold
 from metrics.record import ServerStat
 from metrics.spec import read
-from orchestration import books, clock, metric_assets
+from orchestration import books, clock, metric_alerts, metric_assets
 from orchestration.metric_assets import WATCH as NAME
 from orchestration.metric_upkeep import is_under_way
 
@@ -76,7 +76,7 @@ def _watch() -> dg.AssetChecksDefinition:
             if not finding.ok:
                 context.log.error(str(finding))
         _record(context, stats, now)
-        yield from results(found)
+        yield from metric_alerts.tell(context, list(results(found)))
 
     return watch_metrics
 

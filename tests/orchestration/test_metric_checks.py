@@ -104,6 +104,44 @@ def test_a_server_that_is_down_is_a_row_and_a_failed_check_without_its_password(
     assert PASSWORD not in problem
 
 
+def test_what_is_newly_wrong_is_told_in_one_alert_once_and_again_when_it_is_well(applied, look, monkeypatch):
+    sent: list[dict[str, str]] = []
+    monkeypatch.setattr("orchestration.metric_alerts.post", sent.append)
+    look()  # what an earlier look found
+    sent.clear()
+    monkeypatch.setenv("METRICS_DSN", DEAD)
+    look()
+    (alert,) = sent
+    assert (alert["event"], alert["job"], alert["run_id"]) == ("checks_failed", "watch_metrics", look.run_id)
+    assert alert["message"].startswith(
+        "sensor_readings: cannot be judged: metrics server 127.0.0.1:1/shop does not answer"
+    )
+    assert PASSWORD not in alert["message"]
+    look()
+    assert len(sent) == 1
+    monkeypatch.setenv("METRICS_DSN", applied.metrics_dsn)
+    look()
+    assert [one["event"] for one in sent] == ["checks_failed", "checks_passed"]
+    look()
+    assert len(sent) == 2
+
+
+def test_an_alert_that_could_not_be_sent_is_sent_after_the_next_look(applied, look, monkeypatch):
+    sent: list[dict[str, str]] = []
+
+    def refuse(_: dict[str, str]) -> None:
+        raise OSError("nobody listens")
+
+    look()
+    monkeypatch.setenv("SHOP_DSN", DEAD)
+    monkeypatch.setenv("METRICS_DSN", DEAD)
+    monkeypatch.setattr("orchestration.metric_alerts.post", refuse)
+    look()
+    monkeypatch.setattr("orchestration.metric_alerts.post", sent.append)
+    look()
+    assert [one["event"] for one in sent] == ["checks_failed"]
+
+
 def test_a_metrics_store_that_is_down_fails_every_check_in_one_sentence(applied, look, monkeypatch):
     monkeypatch.setenv("METRICS_DSN", DEAD)
     failed = look()
