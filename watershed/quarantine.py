@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from lake import layout, quarantine
 from lake.errors import SpecError
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ingestion.spec import Source, Table
     from lake.replay import Replayed
 
+METRICS = "metrics"  # in the place of a source: the hypertables of the metrics store
+Named = TypeVar("Named")
+
 
 def show_all(console: Console) -> str:
     """Print what lies in quarantine per table and reason; answers a sentence."""
@@ -23,12 +26,11 @@ def show_all(console: Console) -> str:
     lake = layout.from_environment()
     shown = grid("Quarantine", "table", "rows", "values", "newest", "reason")
     tables = total = 0
-    for source, table in _tables():
-        found = quarantine.summary(lake, _address(source, table))
+    for name, address in _places().items():
+        found = quarantine.summary(lake, address)
         tables += bool(found)
         for held in found:
             total += held.rows + held.values
-            name = f"{source.name}.{table.name}"
             shown.add_row(name, f"{held.rows:,}", f"{held.values:,}", ago(held.until), held.reason)
     if not total:
         return "Nothing is in quarantine."
@@ -43,8 +45,7 @@ def show_all(console: Console) -> str:
 
 def show(name: str, limit: int, reason: str | None) -> Iterator[str]:
     """Lines that tell the newest rows and values of one table's quarantine."""
-    source, table = declared(name)
-    lake, address = layout.from_environment(), _address(source, table)
+    lake, address = layout.from_environment(), _place(name)
     found = quarantine.examples(lake, address, limit, reason)
     for row in found:
         why, since = row.pop("_reason"), row.pop("_loaded_at")
@@ -68,6 +69,8 @@ def replay(name: str) -> str:
     from lake.gate import Contract
     from lake.replay import replay
 
+    if _place(name).source == METRICS:
+        raise SpecError(name, "is not replayed", "load the corrected file again, then `watershed quarantine clear` it")
     source, table = declared(name)
     lake, subject = layout.from_environment(), load.subject(source, table)
     done = replay(lake, subject, Contract(table.contract.columns, table.contract.types))
@@ -79,8 +82,7 @@ def replay(name: str) -> str:
 
 def clear(name: str, reason: str | None) -> str:
     """Give up what lies in a table's quarantine (for one reason, or all of it); answers a sentence."""
-    source, table = declared(name)
-    count = quarantine.clear(layout.from_environment(), _address(source, table), reason)
+    count = quarantine.clear(layout.from_environment(), _place(name), reason)
     if not count:
         return f"{name}: nothing is in quarantine{' for this reason' if reason else ''}."
     return (
@@ -90,7 +92,23 @@ def clear(name: str, reason: str | None) -> str:
 
 def declared(name: str) -> tuple[Source, Table]:
     """The declared table `SOURCE.TABLE`; raises SpecError if there is none."""
-    tables = {f"{source.name}.{table.name}": (source, table) for source, table in _tables()}
+    return _named(name, {f"{source.name}.{table.name}": (source, table) for source, table in _tables()})
+
+
+def _place(name: str) -> layout.Address:
+    """Where rows of a table `SOURCE.TABLE`, or of a hypertable `metrics.NAME`, lie when they are set aside."""
+    return _named(name, _places())
+
+
+def _places() -> dict[str, layout.Address]:
+    from metrics.quarantine import address
+    from metrics.spec import read
+
+    places = {f"{source.name}.{table.name}": _address(source, table) for source, table in _tables()}
+    return places | {f"{METRICS}.{one.name}": address(one.name) for one in read().hypertables}
+
+
+def _named(name: str, tables: Mapping[str, Named]) -> Named:
     if name in tables:
         return tables[name]
     close = difflib.get_close_matches(name, tables, n=1, cutoff=0.4)

@@ -1,14 +1,17 @@
 """Files into a hypertable: Parquet, CSV and line protocol say the same rows, in any order, plain or gzipped."""
 
 import gzip
+import os
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from click.testing import CliRunner, Result
 from metrics_rows import NOW, Readings, all_rows
 
 from lake.errors import ContractBroken, SpecError
@@ -16,6 +19,7 @@ from lake.layout import Lake
 from metrics import quarantine, spec
 from metrics.files import Reading, opened
 from metrics.load import Loaded, load
+from watershed.cli import main
 
 HEADER = "read_at,device_id,store_id,temperature_celsius,humidity_percent,pressure_hpa"
 AT = datetime(2026, 6, 14, 8, tzinfo=UTC)
@@ -239,3 +243,27 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(events: spec.Hypertabl
 def test_a_name_that_says_no_form_asks_for_it(events: spec.Hypertable, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"rows\.txt: does not say by its name what it is; say --format"):
         rows_of(written(tmp_path / "rows.txt", ""), events)
+
+
+def test_the_command_loads_files_and_tells_what_was_set_aside(store: str, readings: Readings, tmp_path: Path) -> None:
+    given = {"METRICS_DSN": store, "WATERSHED_HOME": str(tmp_path), "LAKE_ROOT": str(tmp_path / "lake")}
+    good = f"{AT.isoformat()},1,1,20.5,50,1000"
+    first = written(tmp_path / "first.csv", f"{HEADER}\n{good}\n{AT.isoformat()},,1,20.5,50,1000\n")
+    second = written(tmp_path / "second.csv.gz", f"{HEADER}\n2026-06-14 10:00,1,1,20.5,50,1000\n")
+
+    def command(*words: str) -> Result:
+        with patch.dict(os.environ, {**given, "WATERSHED_NOW": NOW.isoformat()}):
+            return CliRunner().invoke(main, words)
+
+    done = command("metrics", "load", "sensor_readings", str(first), str(second))
+    assert done.exit_code == 1
+    assert (
+        "metrics.sensor_readings: 1 rows of first.csv taken in, 1 new or changed, 1 set aside in quarantine/metrics/"
+        "sensor_readings (1 because device_id is NULL, but part of the key), in "
+    ) in done.output
+    assert "second.csv.gz: column read_at has instants without a zone (`2026-06-14 10:00`): say it" in done.output
+    assert command("metrics", "load", "sensor_readings", str(second), "--zone", "UTC").exit_code == 0
+    assert len(all_rows(store, "sensor_readings")) == 2
+    assert "metrics.sensor_readings" in command("quarantine", "list").output
+    assert "load the corrected file again" in command("quarantine", "replay", "metrics.sensor_readings").output
+    assert "1 rows and values are out" in command("quarantine", "clear", "metrics.sensor_readings", "--yes").output
