@@ -90,9 +90,15 @@ def rollup_life(hypertable: Hypertable, bucket: Bucket) -> timedelta:
 
 
 def reach(hypertable: Hypertable, bucket: Bucket) -> timedelta:
-    """How far back a roll-up's refresh policy looks for changes: all that a load may still change."""
-    below = finer(hypertable, bucket)
-    return reach(hypertable, below) + BUCKETS[bucket] if below else row_life(hypertable)
+    """How far back a roll-up's refresh policy looks for changes: all that a load may still change.
+
+    Of a hypertable whose chunks go to the lake somewhat less: a policy must not look at a range that is being dropped,
+    and `metrics.tier` sums it up before.
+    """
+    if below := finer(hypertable, bucket):
+        return reach(hypertable, below) + BUCKETS[bucket]
+    life = row_life(hypertable)
+    return life - min(MARGIN, life / 2) if hypertable.tier else life
 
 
 def pace(hypertable: Hypertable, bucket: Bucket) -> timedelta:
