@@ -50,13 +50,15 @@ BOOKS = {
             "hypertable": "text",
             "drop_after": "interval NOT NULL",
             "rollups": "text[] NOT NULL",
+            "lives": "jsonb NOT NULL DEFAULT '{}'",
             "indexes": "jsonb NOT NULL",
             "applied_at": "timestamptz NOT NULL",
         },
         ("hypertable",),
     ),
     # Ranges of rows that were copied to the lake and compared. columns: that the checksum is of; bytes: of the Parquet
-    # files; dropped_at: since when the lake alone has them; hold_until: what was loaded back is not dropped before.
+    # files; dropped_at: since when the lake's rows count and not the server's; left_at: set while the server still has
+    # them, until nobody reads them any more; hold_until: what was loaded back is not dropped before.
     "_cold": Book(
         {
             "hypertable": "text",
@@ -69,6 +71,7 @@ BOOKS = {
             "delta_version": "bigint NOT NULL",
             "copied_at": "timestamptz NOT NULL",
             "dropped_at": "timestamptz",
+            "left_at": "timestamptz",
             "hold_until": "timestamptz",
         },
         ("hypertable", "range_start"),

@@ -29,7 +29,7 @@ class Change:
     @property
     def is_note(self) -> bool:
         """Whether there is nothing to do, only something to know."""
-        return not self.statements and not self.mend
+        return not self.statements and not self.mend and not self.loses
 
     @property
     def is_kept(self) -> bool:

@@ -14,11 +14,11 @@ from metrics.applied import Applied, applied, note
 from metrics.change import Change, refuse_loss
 from metrics.migration import of_rollup, of_table
 from metrics.rollup import finest_first, mark_all
-from metrics.server import Connection, Edition, edition, explained, lock, one, table
+from metrics.server import Connection, Edition, edition, explained, lock, one
+from metrics.sooner import sooner
 from metrics.spec import SCHEMA, Hypertable, Spec
 from metrics.status import Status, status, without_compression
 from metrics.undeclared import undeclared
-from metrics.words import counted, span
 
 __all__ = ["Change", "Status", "apply", "drift", "plan", "status"]
 
@@ -26,8 +26,8 @@ __all__ = ["Change", "Status", "apply", "drift", "plan", "status"]
 def plan(connection: Connection, spec: Spec, now: datetime | None = None) -> list[Change]:
     """What `apply` would do, in its order, and notes on what this server's edition does not offer.
 
-    Changes nothing. With `now`, the platform's clock, there is also a note on the rows that the next upkeep drops
-    because they are to be kept for a shorter time than before.
+    Changes nothing. `now` is the platform's clock, by which the Apache-2 edition's rows are dropped; the server's, if
+    it is not given.
 
     Raises PermanentError for a server without TimescaleDB 2.19 or newer or of another edition than declared, and for
     a relation that cannot be made as declared without making up data.
@@ -36,14 +36,15 @@ def plan(connection: Connection, spec: Spec, now: datetime | None = None) -> lis
         kind = edition(connection)
         _require_edition(spec, kind)
         before = applied(connection)
+        at: datetime = now if now and kind == "apache" else one(connection, "SELECT now()")  # policies go by this one
         changes = list(_foundation(connection))
         for hypertable in spec.hypertables:
             changes += _changes(connection, hypertable, kind, before.get(hypertable.name))
             if hypertable.tier:
                 steps = tier_sql.steps(connection, hypertable, kind)
                 changes += [Change(f"{SCHEMA}.{name}", what, statements) for name, what, statements in steps]
-            if now and hypertable.name in before:
-                changes += _sooner(connection, hypertable, before[hypertable.name], now)
+            if hypertable.name in before:
+                changes += sooner(connection, hypertable, before[hypertable.name], at)
         return [*changes, *undeclared(connection, spec, before)]
 
 
@@ -124,32 +125,3 @@ def _foundation(connection: Connection) -> Iterator[Change]:
     yield from books.steps(connection)
     for relation, what, statements in sketch.steps(connection):
         yield Change(relation, what, statements)
-
-
-def _sooner(connection: Connection, hypertable: Hypertable, before: Applied, now: datetime) -> Iterator[Change]:
-    """A note on the rows that a shorter `drop_after` costs at the next upkeep."""
-    if hypertable.drop_after >= before.drop_after:
-        return
-    where = f"{SCHEMA}.{hypertable.name}"
-    chunks, end = connection.execute(_EXPIRED, (SCHEMA, hypertable.name, now - hypertable.drop_after)).fetchone() or (
-        0,
-        0,
-    )
-    if not chunks:
-        return
-    count = sql.SQL("SELECT count(*) FROM {} WHERE {} < %s").format(
-        table(hypertable.name), sql.Identifier(hypertable.time)
-    )
-    rows: int = one(connection, count, (end,))
-    gone = "go to the lake and are dropped" if hypertable.tier else "are dropped"
-    yield Change(
-        where,
-        f"{counted(chunks, 'chunk')} with {counted(rows, 'row')} {gone} at the next upkeep, for rows are kept"
-        f" {span(hypertable.drop_after)} instead of {span(before.drop_after)}",
-    )
-
-
-_EXPIRED = """
-    SELECT count(*), max(range_end) FROM timescaledb_information.chunks
-    WHERE hypertable_schema = %s AND hypertable_name = %s AND range_end <= %s
-"""

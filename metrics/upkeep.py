@@ -14,6 +14,7 @@ from psycopg import sql
 from lake.errors import PlatformError
 from lake.layout import Lake
 from metrics import diary, native, tier, tier_books
+from metrics.applied import in_force
 from metrics.done import Done
 from metrics.rollup import refresh, refresh_some
 from metrics.server import Connection, connected, edition, lock, one, table
@@ -42,6 +43,7 @@ def run(dsn: str, spec: Spec, now: datetime, lake: Lake | None = None) -> list[D
     with connected(dsn) as connection:
         with connection.transaction():
             kind = edition(connection)
+            spec = in_force(connection, spec)
         for hypertable in spec.hypertables:
             if kind == "community":
                 with connection.transaction():

@@ -374,16 +374,35 @@ def test_indexes_of_the_platform_go_with_their_declaration_and_those_of_a_person
     assert drift(filled, wish) == told
 
 
-def test_a_shorter_time_to_keep_rows_says_how_many_the_next_upkeep_drops(filled: str, declared: Spec) -> None:
-    wish = changed(declared, drop_after="1 day", compress_after="1 day")
-    (said,) = [line for line in planned(filled, wish, NOW) if "at the next upkeep" in line]
-    chunks, rows = 2, one(filled, "SELECT count(*) FROM metrics.sensor_readings WHERE read_at < '2026-06-14'")
-    assert said == (
-        f"metrics.sensor_readings: {chunks} chunks with {rows} rows are dropped at the next upkeep, for rows are kept"
-        " 1 day instead of 30 days"
-    )
-    apply(filled, wish)
-    assert [line for line in planned(filled, wish, NOW) if "at the next upkeep" in line] == []
+def test_a_shorter_time_to_keep_rows_costs_none_before_that_is_allowed(filled: str, declared: Spec) -> None:
+    rollups = declared["sensor_readings"].rollups
+    assert rollups is not None
+    shorter = rollups.model_dump() | {"every": {bucket: {"drop_after": "1 day"} for bucket in ("1h", "1d")}}
+    wish = changed(declared, drop_after="1 day", compress_after="1 day", rollups=shorter)
+    old = one(filled, "SELECT count(*) FROM metrics.sensor_readings WHERE read_at < '2026-06-14'")
+    says = f"2 chunks with {old} rows at the next upkeep"
+    if is_community(filled):  # its policies go by the server's clock
+        says = "3 chunks with 900 rows at the next upkeep"
+    step = f"metrics.sensor_readings: keep rows for 1 day instead of 30 days (LOSES DATA: {says})"
+    assert step in planned(filled, wish, NOW)
+    with connected(filled) as connection, pytest.raises(PermanentError, match=f"would lose {says}"):
+        state.apply(connection, wish, now=NOW)
+    upkeep.run(filled, wish, NOW)
+    assert len(all_rows(filled, "sensor_readings")) == 900
+    with connected(filled) as connection:
+        state.apply(connection, wish, now=NOW, allow_data_loss=True)
+    assert [line for line in planned(filled, wish, NOW) if "keep rows" in line] == []
+    if not is_community(filled):
+        upkeep.run(filled, wish, NOW)
+        assert len(all_rows(filled, "sensor_readings")) == 900 - old
+
+
+def test_rows_that_go_to_the_lake_are_not_lost_by_a_shorter_time_to_keep_them(filled: str, declared: Spec) -> None:
+    apply(filled, changed(declared, tier=True))
+    said = planned(filled, changed(declared, tier=True, drop_after="1 day"), NOW)
+    (line,) = [line for line in said if "keep rows for 1 day" in line]
+    assert line.endswith("which go to the lake before")
+    assert "LOSES" not in line
 
 
 @pytest.mark.parametrize("broken_at", [1, 3, 5])
