@@ -39,6 +39,11 @@ def fill(dsn: str, declared: spec.Spec, until: datetime) -> None:
             " delta_version, copied_at) VALUES ('sensor_readings', %s, %s, 10, 1, '{read_at}', 1000, 0, %s)",
             (until - 40 * DAY, until - 39 * DAY, until),
         )
+        # What retention has overlooked; a load would not take it in any more.
+        connection.execute(
+            "INSERT INTO metrics.server_stats (measured_at, server, kind, is_up) VALUES (%s, 'shop', 'postgres', true)",
+            (until - 40 * DAY,),
+        )
         connection.execute(
             "INSERT INTO metrics._incidents (cause, first_at, last_at, ended_at, series)"
             " VALUES ('sensor_readings', %s, %s, NULL, '[{}, {}]'), ('sales_hourly', %s, %s, %s, '[{}]')",
