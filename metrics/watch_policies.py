@@ -79,7 +79,8 @@ def run(hypertable: Hypertable, found: Sequence[Job], moment: Moment, limits: Li
     if wrong:
         what, mends = join([what for what, _ in wrong]), dict.fromkeys(mend for _, mend in wrong)
         return Finding(POLICIES, hypertable.name, False, what, f"mend it with {' '.join(mends)}", figures=figures)
-    said = f"{counted(len(found), 'job')} switched on and on time"
+    told = "; ".join(f"{job.kind} of {job.relation} {_last(job)}" for job in found)
+    said = f"{counted(len(found), 'job')} switched on and on time{f': {told}' if told else ''}"
     return Finding(POLICIES, hypertable.name, True, said, figures=figures)
 
 

@@ -184,9 +184,9 @@ def test_upkeep_between_the_loads_starts_only_when_something_is_due(definitions,
 
 
 def test_the_schedules_serve_every_refresh_lag_that_is_declared(definitions):
-    """Started for what is due before the tick after the next, upkeep ends in time for lags of more than two ticks."""
+    """What is due within two ticks is begun at the next one: lags of a tick and the time of a run are kept."""
     lags = [kept.refresh_lag for table in read().hypertables if table.rollups for kept in table.rollups.every.values()]
-    assert min(lags) >= 2 * metric_upkeep.EVERY
+    assert min(lags) >= 1.5 * metric_upkeep.EVERY
     assert definitions.resolve_schedule_def("metrics_upkeep").cron_schedule == "5-55/10 * * * *"
 
 
