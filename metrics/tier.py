@@ -1,8 +1,9 @@
 """Tiering: what is past its time goes to the lake, is read back and compared, and only then dropped from the server.
 
 For each range: copy (Parquet, one commit), read it back, write it down in `metrics._cold`; bring the roll-ups up to
-date; then in one transaction compare count and checksum of the rows as they are then with the copy, drop the chunks
-and mark the range. Cut anywhere, the next run goes on from what is written down: nothing is lost and nothing is twice.
+date; then, in one transaction, compare count and checksum of the rows as they are with the copy and mark the range:
+from then on the lake's rows count. When those who began to read before have ended, the chunks are compared again and
+dropped. Cut anywhere, the next run goes on from what is written down: nothing is lost and nothing is twice.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import repeat
+from typing import LiteralString
 
 import duckdb
 import psycopg
@@ -34,7 +36,8 @@ from metrics.words import counted, span
 ATTEMPTS = 3  # at a range whose rows keep changing
 BATCH_ROWS = 65_536
 MEMORY = "256MB"
-PATIENCE = "5s"
+PATIENCE = "10 seconds"  # for those who read what is about to be dropped; the next run drops it otherwise
+LOCKED = "2s"
 
 
 def run(dsn: str, lake: Lake, hypertable: Hypertable, now: datetime, *, dry_run: bool = False) -> list[Done]:
@@ -83,11 +86,16 @@ class Mover:
         for _ in repeat(None, ATTEMPTS):
             if doubled := self._doubled(range):
                 return Done(_name(self.hypertable), doubled, 0)
-            copy = self._checked(range)
-            self._sum_up(range)
-            refusal = self._drop(range)
+            known = self._known(range)
+            if known is None or known.left_at is None:
+                known = self.checked(range)
+                self.sum_up(range)
+                refusal = self.leave(range)
+                if refusal is not None:
+                    continue
+            refusal = self.drop(range)
             if refusal is None:
-                rows = counted(copy.rows, "row")
+                rows = counted(known.rows, "row")
                 what = f"{range}: {rows} older than {span(self.hypertable.drop_after)} moved to the lake"
                 return Done(_name(self.hypertable), what, 1)
         return Done(_name(self.hypertable), f"{range}: not dropped: {refusal}", 0)
@@ -95,7 +103,7 @@ class Mover:
     def _doubled(self, range: Range) -> str | None:
         """Why a range must not be copied: a part of it was dropped before, and rows came in by another way."""
         for copy in tier_books.copies(self.connection, self.hypertable.name):
-            if copy.dropped_at and copy.range.start < range.end and copy.range.end > range.start:
+            if copy.dropped_at and not copy.left_at and copy.range.start < range.end and copy.range.end > range.start:
                 days = f"--from {range.start:%Y-%m-%d} --to {range.end:%Y-%m-%d}"
                 return (
                     f"{range}: not dropped: the server has rows of a range that was moved to the lake before; put them "
@@ -103,13 +111,11 @@ class Mover:
                 )
         return None
 
-    def _checked(self, range: Range) -> Copy:
+    def checked(self, range: Range) -> Copy:
         """A copy of the range's rows that was read back from the lake and is the same; made if there is none."""
-        known = {copy.range: copy for copy in tier_books.copies(self.connection, self.hypertable.name)}.get(range)
-        if known is not None:
-            here = self.here(range)
-            if (known.rows, known.checksum) == here == self.there(range, self.columns):
-                return known
+        known = self._known(range)
+        if known is not None and self._is_right(known):
+            return known
         for _ in repeat(None, ATTEMPTS):
             before = self.here(range)
             state = {"load_id": f"{self.hypertable.name} {range.start:%Y-%m-%dT%H:%M}", "rows": {"i": before[0]}}
@@ -129,6 +135,14 @@ class Mover:
         raise TransientError(
             _name(self.hypertable), what, "nothing was dropped; run again when loads of them have ended"
         )
+
+    def _is_right(self, copy: Copy) -> bool:
+        """Whether server and lake hold what was copied; a copy that cannot be read is made anew."""
+        try:
+            there = self.there(copy.range, self.columns)
+        except PermanentError:
+            return False
+        return (copy.rows, copy.checksum) == there == self.here(copy.range)
 
     def here(self, range: Range) -> tuple[int, int]:
         """Rows and checksum of a range as it is in the server now."""
@@ -169,7 +183,7 @@ class Mover:
             raise TransientError("metrics server", f"does not answer ({first})", "start it, then run again") from None
         return reader
 
-    def _sum_up(self, range: Range) -> None:
+    def sum_up(self, range: Range) -> None:
         """Bring the roll-ups of the range up to date before the transaction in which it is dropped."""
         names = self.hypertable.rollup_names
         for bucket, name in sorted(names.items(), key=lambda one: BUCKETS[one[0]]):  # a coarser one reads a finer one
@@ -181,14 +195,8 @@ class Mover:
                 (f"{SCHEMA}.{name}", range.start, range.end),  # whole buckets, see `tier_books.due`
             )
 
-    def _drop(self, range: Range) -> str | None:
-        """Drop the range in the server if its rows are still those of the copy; else why not."""
-        try:
-            return self._dropped(range)
-        except psycopg.errors.LockNotAvailable:
-            return "a query that reads it, or a session that was left open, held it for too long"
-
-    def _dropped(self, range: Range) -> str | None:
+    def leave(self, range: Range) -> str | None:
+        """Let the lake's rows count in the place of the server's, if they are the same; else why not."""
         name = self.hypertable.name
         with self.connection.transaction():
             self.connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -197,11 +205,26 @@ class Mover:
                 for bucket in self.hypertable.rollup_names:
                     while refresh_some(self.connection, self.hypertable, bucket)[0]:
                         pass
-            # Whoever comes after a drop that waits for a reader waits, too, so it does not wait long.
-            self.connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(PATIENCE))
-            query = "SELECT metrics._drop_copied(%s, %s, %s, %s)"
-            (refusal,) = self.connection.execute(query, (name, range.start, range.end, self.now)).fetchone() or (None,)
+            return self._said("SELECT metrics._leave(%s, %s, %s, %s)", (name, range.start, range.end, self.now))
+
+    def drop(self, range: Range) -> str | None:
+        """Drop the chunks of a range that has left, when nobody reads them any more; else why not."""
+        try:
+            with self.connection.transaction():
+                # Whoever comes after a drop that waits for a reader waits, too, so it does not wait long.
+                self.connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCKED))
+                values = (self.hypertable.name, range.start, range.end, PATIENCE)
+                return self._said("SELECT metrics._drop_left(%s, %s, %s, %s::interval)", values)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            return "it is in the lake, and a query in the server was in the way of dropping it there"
+
+    def _said(self, query: LiteralString, values: tuple[object, ...]) -> str | None:
+        (refusal,) = self.connection.execute(query, values).fetchone() or (None,)
         return None if refusal is None else str(refusal)
+
+    def _known(self, range: Range) -> Copy | None:
+        known = tier_books.copies(self.connection, self.hypertable.name)
+        return next((copy for copy in known if copy.range == range), None)
 
 
 def rows_query(hypertable: Hypertable, start: datetime, end: datetime) -> str:

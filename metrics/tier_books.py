@@ -13,7 +13,10 @@ _ORIGIN = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
 @dataclass(frozen=True)
 class Copy:
-    """A range that lies in the lake, with what it held when it was checked; `dropped_at` None: in the server, too."""
+    """A range that lies in the lake, with what it held when it was checked.
+
+    `dropped_at`: since when the lake's rows count; `left_at`: it waits for its last readers before the server drops it.
+    """
 
     range: Range
     rows: int
@@ -23,6 +26,7 @@ class Copy:
     delta_version: int
     copied_at: datetime
     dropped_at: datetime | None = None
+    left_at: datetime | None = None
     hold_until: datetime | None = None
 
 
@@ -70,7 +74,8 @@ def _widened(range: Range, width: timedelta | None) -> Range:
 
 
 _COPIES = """
-    SELECT range_start, range_end, rows, checksum, columns, bytes, delta_version, copied_at, dropped_at, hold_until
+    SELECT range_start, range_end, rows, checksum, columns, bytes, delta_version, copied_at, dropped_at, left_at,
+        hold_until
     FROM metrics._cold WHERE hypertable = %s ORDER BY range_start
 """
 _CHUNKS = """

@@ -14,7 +14,7 @@ from lake.errors import PermanentError
 from lake.layout import Lake
 from metrics import tier_books, tier_sql
 from metrics.done import Done
-from metrics.server import connected, lock, one, table
+from metrics.server import connected, lock, table
 from metrics.spec import SCHEMA, Hypertable
 from metrics.tier import BATCH_ROWS, Mover
 from metrics.words import counted
@@ -53,9 +53,12 @@ def _loaded_back(mover: Mover, copy: tier_books.Copy, until: datetime) -> Done:
     connection, name = mover.connection, mover.hypertable.name
     with connection.transaction():
         lock(connection, name)
-        still = one(connection, _STILL, (name, copy.range.start))
+        still = connection.execute(_STILL, (name, copy.range.start)).fetchone()
         if still is None:  # another process was first
             return Done(f"{SCHEMA}.{name}", f"{copy.range}: is in the server already", 0)
+        if still[0]:  # the server has not dropped it yet
+            connection.execute(_BACK, (until, name, copy.range.start))
+            return Done(f"{SCHEMA}.{name}", f"{copy.range}: had not left yet, kept until {until:%Y-%m-%d %H:%M} UTC", 1)
         _require(mover, copy)
         others = mover.here(copy.range)[0]
         _stage(mover, copy.range)
@@ -117,6 +120,10 @@ def _inserted(hypertable: Hypertable) -> sql.Composed:
 
 
 _STILL = """
-    SELECT true FROM metrics._cold WHERE hypertable = %s AND range_start = %s AND dropped_at IS NOT NULL FOR UPDATE
+    SELECT left_at FROM metrics._cold
+    WHERE hypertable = %s AND range_start = %s AND dropped_at IS NOT NULL FOR UPDATE
 """
-_BACK = "UPDATE metrics._cold SET dropped_at = NULL, hold_until = %s WHERE hypertable = %s AND range_start = %s"
+_BACK = """
+    UPDATE metrics._cold SET dropped_at = NULL, left_at = NULL, hold_until = %s
+    WHERE hypertable = %s AND range_start = %s
+"""

@@ -133,7 +133,7 @@ def _lake() -> Lake:
 
 def _where(copy: Copy) -> str:
     if copy.dropped_at:
-        return "lake"
+        return "lake, leaving the server" if copy.left_at else "lake"
     held = f", kept until {copy.hold_until:%Y-%m-%d}" if copy.hold_until else ""
     return f"lake and server{held}"
 
