@@ -24,8 +24,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, unseen, what is not of a server's edition: a test that cannot be run is not one that was skipped."""
-    items[:] = [item for item in items if _is_of_edition(item)]
+    """Leave out what is not of the server's edition; pytest tells how many that are."""
+    others = [item for item in items if not _is_of_edition(item)]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
 
 
 def _is_of_edition(item: pytest.Item) -> bool:
