@@ -55,8 +55,10 @@ def of_rollup(connection: Connection, hypertable: Hypertable, bucket: Bucket) ->
         return
     _require_hypertable(want, have)
     rows = found(connection, hypertable.name)
-    lost = beyond_rows(connection, want.name, bucket, rows)
-    if have.key != want.key or (rows is not None and rows.time != hypertable.time):
+    is_other = have.key != want.key or (rows is not None and rows.time != hypertable.time)
+    is_less = bool(have.columns.keys() - want.columns.keys())
+    lost = beyond_rows(connection, want.name, bucket, rows) if is_other or is_less else ""
+    if is_other:
         statements = (sql.SQL("DROP TABLE {}").format(table(want.name)), *creation(want))
         what = f"create it anew, by {hypertable.time} and grouped by ({', '.join(want.key[1:])})"
         yield Change(f"{SCHEMA}.{want.name}", what, statements, lost)

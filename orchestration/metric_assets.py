@@ -195,7 +195,7 @@ def _rollups(spec: Spec) -> dg.AssetsDefinition:
 
 def _apply(context: dg.AssetExecutionContext, spec: Spec) -> None:
     with connected(dsn()) as connection:
-        for change in state.apply(connection, spec):
+        for change in state.apply(connection, spec, now=clock.now()):
             if not change.is_note:
                 context.log.info(str(change))
         for sentence in readers.allow(connection, os.environ.get("METRICS_READER_DSN")):
