@@ -24,7 +24,8 @@ from metrics.spec import SCHEMA, Spec
 
 KEPT_S = 5.0  # two servers that scrape at once cost the store one reading
 WATCHED_S = 60.0  # the watchdog asks several questions for each hypertable
-PATIENCE_S = 3  # Prometheus waits 10 s for everything
+PATIENCE_S = 3  # of one query
+ENOUGH_S = 5.0  # what was not begun by then is left out: Prometheus waits 10 s for everything
 MOST = 1000  # series of one group; more are left out, and the group is not called whole
 SCRAPED = "the metrics store, scraped"
 
@@ -56,6 +57,7 @@ class Figures:
     watch: Watch | None = None
     say: Callable[[str], None] = lambda _: None
     kept_s: float = KEPT_S
+    enough_s: float = ENOUGH_S
     ticks: Callable[[], float] = time.monotonic
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _kept: tuple[float, list[Metric]] | None = field(default=None, init=False)
@@ -75,12 +77,15 @@ class Figures:
 
     def _families(self) -> Iterator[Metric]:
         started = time.monotonic()
-        found, whole, trouble = [], {}, None
+        found: list[Metric] = []
+        whole: dict[str, bool] = {}
+        trouble = None
         try:
             with explained(SCRAPED), _reading(self.dsn) as connection:
                 found.append(_info(connection))
                 for group in groups(connection, self.spec):
-                    families, whole[group.name] = _answered(connection, group)
+                    is_late = time.monotonic() - started > self.enough_s
+                    families, whole[group.name] = ([], False) if is_late else _answered(connection, group)
                     found += families
         except PlatformError as error:
             found, trouble = [], str(error)

@@ -193,6 +193,13 @@ def test_a_group_that_fails_is_missing_and_the_others_are_told(filled, declared)
     assert read["watershed_server_up", "kind=postgres", "server=shop"] == 1
 
 
+def test_a_store_that_is_slow_gives_what_it_can_before_prometheus_loses_patience(filled, declared):
+    read = samples(exposed(Figures(filled, declared, enough_s=-1)))
+    assert read["watershed_metrics_store_up",] == 1
+    assert {value for key, value in read.items() if key[0] == "watershed_collector_success"} == {0}
+    assert not [key for key in read if key[0].startswith("watershed_asset")]
+
+
 def test_series_of_a_group_are_bounded_and_the_cut_is_told(filled, declared, monkeypatch):
     monkeypatch.setattr(exposition, "MOST", 1)
     read = samples(exposed(Figures(filled, declared)))

@@ -12,10 +12,10 @@ from platform_rows import DAYS, fill, now, reading
 
 from metrics import state
 from metrics.server import connected
-from warehouse.dashboards.answers import answers
+from warehouse.dashboards.answers import Answer, answers
 from warehouse.dashboards.described import dashboards
 from warehouse.page import platform, units
-from warehouse.page.panels import MOST, OTHERS, panels
+from warehouse.page.panels import MOST, OTHERS, Shown, panels
 
 NAMES = {it.uid: it for it in dashboards()}
 
@@ -191,6 +191,15 @@ def test_a_table_that_is_missing_is_said_in_its_place_and_the_rest_is_shown(
     ]
     assert opened.texts("[data-panel='Connections'] .empty") == ["Nothing in this time."]
     assert opened.texts("[data-panel='Tables now'] .empty") == ["Freshness has not been measured yet."]
+    assert written.verdict == ()
+
+
+def test_days_on_which_nothing_failed_are_said_and_not_drawn(until):
+    failed = next(it for it in NAMES["watershed-platform"].panels if it.title == "Failed checks")
+    (shown,) = panels([Answer(failed, until, until, ("time", "errors", "warnings"), ((until, 0, 0),))])
+    assert (shown.kind, shown.note, shown.plots) == ("empty", "None in this time.", ())
+    quiet = Shown("Checks that fail now", "-", "empty")
+    assert list(platform._verdict((platform.Section("a", "A", "A.", (shown, quiet)),))) == [("no check fails", "good")]
 
 
 def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, until):
@@ -218,7 +227,7 @@ def test_a_plot_of_many_series_shows_the_largest_and_adds_up_the_rest(store_with
     (_, found, *_others) = answers([durations], {"platform": until, "data": until})["watershed-platform"]
     at = found.rows[0][0]
     many = tuple((at, f"stage {number:02}", float(number)) for number in range(1, MOST + 5))
-    (shown,) = panels([type(found)(found.panel, found.since, found.until, found.columns, many)])
+    (shown,) = panels([Answer(found.panel, found.since, found.until, found.columns, many)])
     assert len(shown.legend) == MOST
     assert shown.legend[0][0] == f"stage {MOST + 4}"
     assert shown.legend[-1][0] == OTHERS

@@ -22,29 +22,8 @@ COLOURS = tuple(f"var(--c{number})" for number in range(1, MOST + 1))
 DAY = datetime.timedelta(seconds=seconds(EVERY))
 OTHERS = "others"
 STEPS_S = (
-    0.01,
-    0.1,
-    0.5,
-    1,
-    2,
-    5,
-    10,
-    20,
-    30,
-    60,
-    120,
-    300,
-    600,
-    1200,
-    1800,
-    3600,
-    7200,
-    14400,
-    21600,
-    43200,
-    86400,
-    864000,
-)
+    0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 864000
+)  # fmt: skip
 
 Points = dict[str, list[tuple[datetime.datetime, float]]]
 
@@ -60,7 +39,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Shown:
-    """A panel as it stands on the page; `plots` are (heading, SVG), `legend` (name, colour), `bars` parts of one."""
+    """A panel as it stands on the page.
+
+    `kind` is stat, table, gauge, plot or small; `empty` if there is nothing to show, `unread` if it could not be read:
+    `note` tells of it. `plots` are (heading, SVG), `legend` (name, colour), `bars` parts of a hundred.
+    """
 
     title: str
     say: str
@@ -85,7 +68,9 @@ def panels(answered: Sequence[Answer]) -> list[Shown]:
 def _shown(answer: Answer, begins: datetime.datetime | None) -> Shown:
     panel = answer.panel
     if answer.trouble or not answer.rows:
-        return Shown(panel.title, panel.say, "empty", note=answer.trouble or panel.empty)
+        return Shown(
+            panel.title, panel.say, "unread" if answer.trouble else "empty", note=answer.trouble or panel.empty
+        )
     match panel.kind:
         case "stat":
             figures = zip(answer.columns, answer.rows[0], strict=True)
@@ -104,6 +89,8 @@ def _shown(answer: Answer, begins: datetime.datetime | None) -> Shown:
 def _timed(answer: Answer, days: tuple[datetime.datetime, datetime.datetime]) -> Shown:
     panel, found = answer.panel, series(answer)
     is_bars = panel.kind == "bars"
+    if is_bars and not any(value for points in found.values() for _, value in points):
+        return Shown(panel.title, panel.say, "empty", note="None in this time.", **_numbers(answer, found))
     kept = _folded(found) if is_bars else dict(list(found.items())[:MOST])
     colours = dict(zip(kept, _colours(kept), strict=True))
     note = f"{len(found) - MOST} series more stand in the table." if not is_bars and len(found) > MOST else ""

@@ -127,10 +127,12 @@ _COUNTED: Mapping[str, tuple[str, str, str]] = {
 
 def _verdict(sections: tuple[Section, ...]) -> Iterator[tuple[str, str]]:
     """What to know before anything else: what is stale, fails or is down."""
-    for panel in (panel for it in sections for panel in it.panels if panel.title in _COUNTED):
+    shown = [panel for it in sections for panel in it.panels]
+    has_checks = any(panel.title == "Failed checks" and panel.rows for panel in shown)
+    for panel in (panel for panel in shown if panel.title in _COUNTED):
         one, several, none = _COUNTED[panel.title]
         wrong = sum(any(cell.mark == "warn" for cell in row) for row in panel.rows)
         if wrong:
             yield f"{wrong} {one if wrong == 1 else several}", "warn"
-        elif panel.kind == "table" or (panel.title == "Checks that fail now" and "could not" not in panel.note):
+        elif panel.kind == "table" or (panel.title == "Checks that fail now" and panel.kind == "empty" and has_checks):
             yield none, "good"
