@@ -42,7 +42,7 @@ def findings(
         found = [_clock(server, clock or now, bounds), *_drift(connection, spec)]
         for hypertable in spec.hypertables:
             found += _judged(connection, hypertable, kind, Moment(now, server), bounds)
-    return found
+    return [*found, watch_chunks.together(found)]
 
 
 def _judged(

@@ -1,6 +1,6 @@
 """Chunks that wait for something (to be compressed, copied to the lake, dropped), and chunks too large or too many."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -77,6 +77,20 @@ def memory(connection: Connection, hypertable: Hypertable, moment: Moment, limit
         return Finding(MEMORY, hypertable.name, False, what, mend, figures=figures)
     what = f"{counted(chunks, 'chunk')}, the newest with {hot / 2**20:,.1f} MB of {room / 2**20:,.0f} MB"
     return Finding(MEMORY, hypertable.name, True, what, figures=figures)
+
+
+def together(found: Iterable[Finding]) -> Finding:
+    """Whether the newest chunks of all hypertables, as `memory` found them, fit into the server's memory together."""
+    sizes = {one.hypertable: one.figures for one in found if one.check == MEMORY and "hot_bytes" in one.figures}
+    hot = sum(int(figures["hot_bytes"]) for figures in sizes.values())
+    room = max((int(figures["memory_bytes"]) for figures in sizes.values()), default=0)
+    figures = {"hot_bytes": hot, "memory_bytes": room}
+    what = f"the newest chunks of all hypertables have {hot / 2**20:,.1f} MB of {room / 2**20:,.1f} MB"
+    if hot <= room:
+        return Finding(MEMORY, "", True, what, figures=figures)
+    largest = max(sizes, key=lambda name: int(sizes[name]["hot_bytes"]))
+    mend = f"raise shared_buffers to {hot / 2**20:,.0f} MB or more, or shorten chunk_interval, first of {largest}"
+    return Finding(MEMORY, "", False, what, mend, figures=figures)
 
 
 def _finding(hypertable: Hypertable, waits: Sequence[_Wait]) -> Finding:

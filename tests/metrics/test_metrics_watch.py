@@ -236,6 +236,16 @@ def test_a_chunk_too_large_for_the_servers_memory_names_the_interval_that_fits(
     assert "shorten drop_after in metrics/hypertables.yml" in found[MEMORY].mend
 
 
+def test_chunks_that_fit_one_by_one_but_not_together_are_found() -> None:
+    found = [Finding(MEMORY, name, True, "", figures={"hot_bytes": size * 2**20, "memory_bytes": 100 * 2**20})
+             for name, size in (("one", 40), ("two", 70))]  # fmt: skip
+    told = watch.watch_chunks.together(found)
+    assert not told.ok
+    assert told.what == "the newest chunks of all hypertables have 110.0 MB of 100.0 MB"
+    assert told.mend == "raise shared_buffers to 110 MB or more, or shorten chunk_interval, first of two"
+    assert watch.watch_chunks.together(found[:1]).ok
+
+
 def test_long_chunks_without_roll_ups_are_to_be_shorter() -> None:
     table = spec.read()["lake_tables"]
     assert "`chunk_interval: 14 days`" in watch.watch_chunks.smaller(table, 200, 100)
