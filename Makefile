@@ -104,6 +104,10 @@ bench-metrics: $(READY) ## loading hypertables beside COPY, roll-ups of a late r
 	@$(BIN)/watershed up postgres
 	@$(BIN)/python -m benchmarks.metrics --rows $(or $(ROWS),2000000) --rounds $(or $(ROUNDS),3) --only "$(ONLY)"
 
+.PHONY: bench-anomalies
+bench-anomalies: $(READY) ## precision and recall of the anomaly check on labelled series (DATA=folder)
+	@$(BIN)/python -m benchmarks.anomalies "$(DATA)"
+
 .PHONY: bench-digest
 bench-digest: $(READY) ## what comparing source and lake costs, in the lake and at the servers (SF, ROUNDS)
 	@$(BIN)/watershed up all

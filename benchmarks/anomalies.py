@@ -53,8 +53,9 @@ class Score:
 
     def __str__(self) -> str:
         """`recall 2/3 = 0.67, precision 2/2 = 1.00`."""
-        of_windows = f"recall {self.found}/{self.windows} = {self.recall:.2f}"
-        return f"{of_windows}, precision {self.right}/{self.incidents} = {self.precision:.2f}"
+        recall = f" = {self.recall:.2f}" if self.windows else ""
+        precision = f" = {self.precision:.2f}" if self.incidents else ""
+        return f"recall {self.found}/{self.windows}{recall}, precision {self.right}/{self.incidents}{precision}"
 
 
 Scores = dict[tuple[str, str], Score]  # (family, series)
