@@ -34,6 +34,8 @@ def around(connection: Connection, hypertable: Hypertable, steps: Sequence[Chang
     yield from steps
     for name, what, statements in native.steps(connection, hypertable, anew):
         yield Change(f"{SCHEMA}.{name}", what, statements)
+    for name, what, removal in native.strangers(connection, hypertable):
+        yield Change(f"{SCHEMA}.{name}", what, mend=f"`{removal}` if nobody needs it")
     for bucket in finest_first(hypertable):
         if rows and bucket in taken and (back := _back(connection, hypertable, rows, bucket)):
             yield back

@@ -39,6 +39,15 @@ def steps(connection: Connection, hypertable: Hypertable, anew: Collection[str] 
         yield from _aggregate(connection, hypertable, bucket, hypertable.rollup_names[bucket] in anew)
 
 
+def strangers(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[str, str, str]]:
+    """Policies that somebody added and nobody declared: (relation, sentence, what would remove it)."""
+    known = [*_COMPRESSION, *_RETENTION, *_REFRESH]
+    for name in (hypertable.name, *hypertable.rollup_names.values()):
+        for job, procedure in connection.execute(_STRANGERS, (SCHEMA, name, SCHEMA, name, known)).fetchall():
+            what = f"has a policy that is not declared, {procedure.removeprefix('policy_')} (job {job})"
+            yield name, what, f"SELECT delete_job({job})"
+
+
 def effects(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[str, str, int]]:
     """What the policies have left undone, by the server's clock: (relation, sentence, chunks)."""
     overdue, raw = connection.execute(
@@ -227,6 +236,13 @@ _BACKLOG = """
     SELECT count(*) FILTER (WHERE range_end <= now() - %s),
            count(*) FILTER (WHERE range_end <= now() - %s AND NOT is_compressed)
     FROM timescaledb_information.chunks WHERE hypertable_schema = %s AND hypertable_name = %s
+"""
+_STRANGERS = """
+    SELECT job_id, proc_name FROM timescaledb_information.jobs
+    WHERE ((hypertable_schema = %s AND hypertable_name = %s) OR (hypertable_schema, hypertable_name) IN (
+        SELECT materialization_hypertable_schema, materialization_hypertable_name
+        FROM timescaledb_information.continuous_aggregates WHERE view_schema = %s AND view_name = %s))
+      AND proc_name <> ALL (%s)
 """
 # Some releases name the aggregate in the jobs view, others the hypertable that holds it.
 _JOB = """

@@ -100,6 +100,40 @@ def test_drift_is_found_and_mended(store: str, declared: spec.Spec, by_hand: str
     assert drift(store, declared) == []
 
 
+@pytest.mark.edition("community")
+@pytest.mark.parametrize(
+    ("by_hand", "says"),
+    [
+        ("ALTER TABLE metrics.sales_hourly SET (timescaledb.orderby = 'sold_at')",
+         "metrics.sales_hourly: columnstore by (store_id) in the order (sold_at DESC), of chunks compressed from now"),
+        ("COMMENT ON COLUMN metrics.sales_hourly_1h.quantity_sum IS 'x'",
+         "metrics.sales_hourly_1h: write descriptions and units"),
+        ("SELECT remove_retention_policy('metrics.sales_hourly_1d')", "metrics.sales_hourly_1d: drop rows older than"),
+        ("ALTER TABLE metrics.sales_hourly DROP COLUMN quantity CASCADE",
+         "metrics.sales_hourly: add column quantity (bigint)"),
+        ("DROP MATERIALIZED VIEW metrics.sales_hourly_1d", "metrics.sales_hourly_1d: create continuous aggregate"),
+    ],
+)  # fmt: skip
+def test_drift_of_native_state_is_found_and_mended(store: str, declared: spec.Spec, by_hand: str, says: str) -> None:
+    run(store, by_hand)
+    assert [line for line in drift(store, declared) if line.startswith(says)]
+    with connected(store) as connection:
+        state.apply(connection, declared)
+    assert drift(store, declared) == []
+
+
+@pytest.mark.edition("community")
+def test_a_policy_that_somebody_added_is_told_and_left_alone(store: str, declared: spec.Spec) -> None:
+    run(store, "SELECT add_reorder_policy('metrics.sales_hourly', 'sales_hourly_pkey')")
+    (told,) = drift(store, declared)
+    assert told.startswith("metrics.sales_hourly: has a policy that is not declared, reorder (job ")
+    with connected(store) as connection:
+        state.apply(connection, declared, allow_data_loss=True)
+    assert drift(store, declared) == [told]
+    run(store, told.split("`")[1])
+    assert drift(store, declared) == []
+
+
 @pytest.mark.edition("apache")
 def test_a_roll_up_lost_by_hand_is_filled_again_from_the_rows(
     store: str, declared: spec.Spec, readings: Readings
