@@ -12,6 +12,7 @@ from warehouse.dashboards.described import TIMED, Dashboard, Panel, Row, Variabl
 
 SOURCE = {"type": "grafana-postgresql-datasource", "uid": "watershed-metrics"}
 COLOURS = {"good": "green", "warn": "orange"}
+UNITS = {"bytes": "decbytes"}  # in powers of ten, as on the page; Grafana's `bytes` are of 1,024
 COLUMNS = 24  # of Grafana's grid
 SCHEMA_VERSION = 39  # Grafana 11; newer ones lift it when they load the file
 TYPES = {"lines": "timeseries", "bars": "timeseries", "band": "timeseries", "gauge": "bargauge"}
@@ -65,7 +66,7 @@ def _variable(variable: Variable) -> dict[str, Any]:
         "query": variable.sql.strip(),
         "definition": variable.sql.strip(),
         "refresh": 2,  # whenever the time changes
-        "sort": 3,  # by number where they are numbers
+        "sort": 0,  # as the query has it
         "multi": True,
         "includeAll": True,
         "current": {"text": ["All"], "value": ["$__all"]},
@@ -121,13 +122,13 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
             "repeat": panel.repeat,
             "repeatDirection": "h",
             "maxPerRow": 3,
-            "title": f"{panel.title} ${panel.repeat}",
+            "title": f"{panel.title}, {panel.repeat} ${panel.repeat}",
         }
     return made
 
 
 def _defaults(panel: Panel) -> dict[str, Any]:
-    found: dict[str, Any] = {"unit": panel.unit, "color": {"mode": "palette-classic"}}
+    found: dict[str, Any] = {"unit": UNITS.get(panel.unit, panel.unit), "color": {"mode": "palette-classic"}}
     if panel.kind in TIMED:
         found["custom"] = _drawing(panel)
     if panel.kind in {"stat", "gauge"}:
@@ -164,7 +165,7 @@ def _drawing(panel: Panel) -> dict[str, Any]:
 
 def _overrides(panel: Panel) -> Iterator[dict[str, Any]]:
     for column, unit in panel.units.items():
-        yield _override(column, {"unit": unit})
+        yield _override(column, {"unit": UNITS.get(unit, unit)})
     if panel.kind == "band":
         yield _override(
             "low", {"custom.lineWidth": 0, "custom.hideFrom": {"legend": True, "tooltip": False, "viz": False}}
