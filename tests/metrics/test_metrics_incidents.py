@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from metrics_rows import all_rows, summed_up
 
 from metrics import anomaly_spec, anomaly_values, incidents, spec, state
@@ -14,6 +15,7 @@ from metrics.batches import arrow_schema
 from metrics.incidents import Alert
 from metrics.load import load
 from metrics.server import connected
+from watershed.metrics_anomalies import anomalies
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2026, 5, 4, tzinfo=UTC)
@@ -191,3 +193,18 @@ def test_the_long_past_is_read_from_the_roll_up_when_its_rows_are_gone(
         connection.commit()
     order = [("series", "ascending"), ("name", "ascending"), ("measured_at", "ascending")]
     assert after.sort_by(order).equals(before.sort_by(order))
+
+
+def test_the_command_lists_what_is_open_and_looks_when_asked(
+    dsn: str, some: spec.Spec, watched: Anomalies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freshness(dsn, some, THEN, THEN + 2 * HOUR, late={"weather": 90_000.0})
+    monkeypatch.setattr("orchestration.site.enter", lambda shop: None)
+    monkeypatch.setattr("metrics.spec.read", lambda: some)
+    monkeypatch.setattr("metrics.anomaly_spec.read", lambda declared: watched)
+    monkeypatch.setenv("METRICS_DSN", dsn)
+    assert CliRunner().invoke(anomalies, []).output == "Nothing was odd.\n"
+    listed = CliRunner().invoke(anomalies, ["--look", "--hypertable", "table_freshness"]).output.splitlines()
+    assert listed[0].startswith("open  weather: odd since 2026-05-24 15:00 UTC and still going on: table_freshness")
+    assert listed[1:] == ["1 open, 0 over in 7 days."]
+    assert CliRunner().invoke(anomalies, ["--hypertable", "sales_hourly"]).output == "Nothing was odd.\n"
