@@ -55,7 +55,8 @@ def effects(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[st
     ).fetchone() or (0, 0)
     name = f"{SCHEMA}.{hypertable.name}"
     late, loose = int(overdue), int(raw)
-    yield name, f"native retention after {span(hypertable.drop_after)}: {counted(late, 'chunk')} overdue", late
+    goes = "to the lake" if hypertable.tier else "native retention"
+    yield name, f"{goes} after {span(hypertable.drop_after)}: {counted(late, 'chunk')} overdue", late
     yield (
         name,
         f"native columnstore after {span(hypertable.compress_after)}: {counted(loose, 'chunk')} overdue",
