@@ -43,7 +43,7 @@ class Panel(_Fact):
     """One plot or table. `every` is the finest width of its buckets; `units` are those of a table's columns.
 
     `marks` say which words of a table are good and which are a warning; `repeat` draws it once for each value of a
-    variable; `cause` says under which circumstances a store of this shape answers nothing, and why that is right.
+    variable; `page` puts it on the page, too, which says `empty` where there are no rows.
     """
 
     title: Text
@@ -91,10 +91,6 @@ class Dashboard(_Fact):
     def panels(self) -> Iterator[Panel]:
         """All panels, from top to bottom."""
         return (panel for row in self.rows for panel in row.panels)
-
-    def variable(self, name: str) -> Variable:
-        """The variable called `name`."""
-        return next(it for it in self.variables if it.name == name)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Dashboard":
