@@ -22,7 +22,8 @@ def connect(
     """A DuckDB connection to the published warehouse, the lake and the metrics store, all read-only.
 
     The marts need no schema (`fct_sales`), the lake's tables are `source.table`, the hypertables and their roll-ups
-    `metrics_store.table`. It keeps showing the version in force now; connect again to see a newer one. If the metrics
+    `metrics_store.table`; `metrics_all.table` has their rows and those that went to the lake. It keeps showing the
+    version in force now; connect again to see a newer one. If the metrics
     server does not answer, the rest works, and a question to it says so.
 
     Args:
