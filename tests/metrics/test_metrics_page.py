@@ -170,7 +170,7 @@ def test_without_a_store_the_page_says_so_in_a_sentence(tmp_path, monkeypatch, b
     assert "no role for analysts is known" in str(platform.write(tmp_path, shop="x", now=until).trouble)
 
 
-def test_a_table_that_is_missing_is_said_in_its_place_and_the_rest_is_shown(
+def test_what_is_missing_or_forbidden_is_said_in_its_place_and_the_rest_is_shown(
     metrics_server, declared, until, tmp_path, monkeypatch, browse
 ):
     for dsn in fresh_database(metrics_server):
@@ -179,6 +179,8 @@ def test_a_table_that_is_missing_is_said_in_its_place_and_the_rest_is_shown(
         with psycopg.connect(dsn) as connection:
             connection.execute("DROP TABLE metrics.check_results CASCADE")
         with reading(dsn) as reader:
+            with psycopg.connect(dsn) as connection:
+                connection.execute("REVOKE SELECT ON metrics.lake_tables FROM watershed_analyst")
             monkeypatch.setenv("METRICS_READER_DSN", reader)
             written = platform.write(tmp_path, shop="new shop", now=until)
     assert written.trouble is None
@@ -188,6 +190,9 @@ def test_a_table_that_is_missing_is_said_in_its_place_and_the_rest_is_shown(
     assert said == [
         'This could not be read: relation "metrics.check_results" does not exist; `watershed metrics apply` makes what'
         " is missing."
+    ]
+    assert opened.texts("[data-panel='Bytes in the lake'] .empty") == [
+        "metrics store: the role may not read this; run `make run` once: it grants SELECT to the role."
     ]
     assert opened.texts("[data-panel='Connections'] .empty") == ["Nothing in this time."]
     assert opened.texts("[data-panel='Tables now'] .empty") == ["Freshness has not been measured yet."]

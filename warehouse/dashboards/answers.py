@@ -54,13 +54,15 @@ def _of(connection: duckdb.DuckDBPyConnection, dashboard: Dashboard, until: date
         try:
             yield _answer(connection, dashboard, panel, since, until)
         except duckdb.Error as error:
-            if metrics_store.is_its(error) and "does not exist" not in str(error):
+            if metrics_store.is_its(error) and "ERROR:" not in str(error):  # not of this query, but of the connection
                 raise metrics_store.unreachable(error) from None
             yield Answer(panel, since, until, trouble=_in_words(error))
 
 
 def _in_words(error: duckdb.Error) -> str:
     """What the server said, without the query."""
+    if "permission denied" in str(error) or "statement timeout" in str(error):
+        return f"{metrics_store.unreachable(error)}."
     said = re.search(r"ERROR:\s+(.*)", str(error))
     what = redact(said[1] if said else str(error).splitlines()[0]).rstrip(".")
     mend = "; `watershed metrics apply` makes what is missing" if "does not exist" in what else ""
