@@ -55,7 +55,7 @@ def of_rollup(connection: Connection, hypertable: Hypertable, bucket: Bucket) ->
         return
     _require_hypertable(want, have)
     rows = found(connection, hypertable.name)
-    is_other = have.key != want.key or (rows is not None and rows.time != hypertable.time)
+    is_other = set(have.key) != set(want.key) or (rows is not None and rows.time != hypertable.time)
     is_less = bool(have.columns.keys() - want.columns.keys())
     lost = beyond_rows(connection, want.name, bucket, rows) if is_other or is_less else ""
     if is_other:

@@ -115,6 +115,7 @@ _STATES: tuple[tuple[str, type[PlatformError], str], ...] = (
     ("3D000", PermanentError, "create the database or check METRICS_DSN"),
     ("55P03", Busy, "another session has held the lock for long; look for it in pg_stat_activity"),
     ("42", PermanentError, "apply metrics/hypertables.yml to this database first"),
+    ("2B", PermanentError, "change or drop what depends on it first"),
     ("22", ContractBroken, "correct the value"),
     ("23", ContractBroken, "correct the rows"),
     ("40", TransientError, "run it again"),
@@ -133,6 +134,8 @@ def _in_words(where: str, error: psycopg.Error) -> PlatformError:
                 return kind(where, what, mend)
         return TransientError(where, f"does not answer ({text[:300]})", "start the server or check METRICS_DSN")
     what = redact(error.diag.message_primary or text[:300])
+    if (error.sqlstate or "").startswith("2B") and error.diag.message_detail:  # the message does not say what depends
+        what = f"{what} ({redact(error.diag.message_detail.splitlines()[0])})"
     for state, kind, mend in _STATES:
         if (error.sqlstate or "").startswith(state):
             return kind(where, what, mend)

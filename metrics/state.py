@@ -23,11 +23,11 @@ from metrics.undeclared import undeclared
 __all__ = ["Change", "Status", "apply", "drift", "plan", "status"]
 
 
-def plan(connection: Connection, spec: Spec, now: datetime | None = None) -> list[Change]:
+def plan(connection: Connection, spec: Spec, now: datetime | None = None, *, is_part: bool = False) -> list[Change]:
     """What `apply` would do, in its order, and notes on what this server's edition does not offer.
 
     Changes nothing. `now` is the platform's clock, by which the Apache-2 edition's rows are dropped; the server's, if
-    it is not given.
+    it is not given. `is_part`: the declaration holds some hypertables of several, so that none is taken for undeclared.
 
     Raises PermanentError for a server without TimescaleDB 2.19 or newer or of another edition than declared, and for
     a relation that cannot be made as declared without making up data.
@@ -45,7 +45,7 @@ def plan(connection: Connection, spec: Spec, now: datetime | None = None) -> lis
                 changes += [Change(f"{SCHEMA}.{name}", what, statements) for name, what, statements in steps]
             if hypertable.name in before:
                 changes += sooner(connection, hypertable, before[hypertable.name], at)
-        return [*changes, *undeclared(connection, spec, before)]
+        return changes if is_part else [*changes, *undeclared(connection, spec, before)]
 
 
 def drift(connection: Connection, spec: Spec) -> list[Change]:
@@ -54,7 +54,12 @@ def drift(connection: Connection, spec: Spec) -> list[Change]:
 
 
 def apply(
-    connection: Connection, spec: Spec, *, allow_data_loss: bool = False, now: datetime | None = None
+    connection: Connection,
+    spec: Spec,
+    *,
+    allow_data_loss: bool = False,
+    now: datetime | None = None,
+    is_part: bool = False,
 ) -> list[Change]:
     """Make the server as declared, all in one transaction; the changes made, those left, and notes. Twice is as once.
 
@@ -66,7 +71,7 @@ def apply(
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('metrics.apply', 0))")
             for hypertable in spec.hypertables:
                 lock(connection, hypertable.name)
-            changes = plan(connection, spec, now)
+            changes = plan(connection, spec, now, is_part=is_part)
             if not allow_data_loss:
                 refuse_loss(changes)
             for change in changes:

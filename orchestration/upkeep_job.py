@@ -95,7 +95,8 @@ def _record(context: dg.OpExecutionContext, done: list[Kept]) -> None:
     try:
         spec = read()
         with connected(metric_assets.dsn()) as connection:
-            state.apply(connection, spec.model_copy(update={"hypertables": (spec["lake_tables"],)}))
+            part = spec.model_copy(update={"hypertables": (spec["lake_tables"],)})
+            state.apply(connection, part, now=now, is_part=True)
         record.lake_tables(metric_assets.dsn(), rows(done, now), now=now)
     except PlatformError as error:
         context.log.warning(f"metrics.lake_tables was not written: {error}")

@@ -342,6 +342,23 @@ def test_a_roll_up_that_is_no_longer_declared_is_kept_and_told(filled: str, decl
     assert len(all_rows(filled, "sensor_readings_1d")) == 9
 
 
+def test_a_view_of_an_analyst_that_is_in_the_way_is_named(filled: str, declared: Spec) -> None:
+    run(filled, "CREATE VIEW public.mine AS SELECT pressure_hpa FROM metrics.sensor_readings")
+    try:
+        says = refused(filled, with_column(declared, "pressure_hpa", None), allow_data_loss=True)
+    finally:
+        run(filled, "DROP VIEW public.mine")
+    assert re.search(r"^metrics server: .*\(view mine depends on .*\); change or drop what depends on it first$", says)
+
+
+def test_a_part_of_the_declaration_takes_no_other_hypertable_for_undeclared(filled: str, declared: Spec) -> None:
+    part = Spec(hypertables=(declared["lake_tables"],))
+    with connected(filled) as connection:
+        changes = state.apply(connection, part, is_part=True, allow_data_loss=True)
+    assert {change.hypertable for change in changes} == {"metrics.lake_tables"}
+    assert len(all_rows(filled, "sensor_readings")) == 900
+
+
 def test_a_table_that_a_person_made_is_left_alone(filled: str, declared: Spec) -> None:
     run(
         filled, "CREATE TABLE metrics.mine (at timestamptz)", "SELECT create_hypertable('metrics.mine', by_range('at'))"
