@@ -84,15 +84,14 @@ def _of_buckets(hypertable: Hypertable, watch: Watch, since: datetime, until: da
     found = {column.name: column.of_rows for column in rollup_columns(hypertable)}
     return sql.SQL(
         "SELECT {columns}, bucket_at AS measured_at FROM {rollup} WHERE bucket_at >= {since} AND bucket_at < {fresh}"
-        " UNION ALL SELECT {by}, {measures}, time_bucket({width}, {time}) FROM {rows}"
+        " UNION ALL SELECT {taken}, time_bucket({width}, {time}) FROM {rows}"
         " WHERE {time} >= {start} AND {time} < {until} GROUP BY {groups}"
     ).format(
         columns=_listed((*by, *watch.values)),
         rollup=table(hypertable.rollup_names[watch.every]),
         since=since,
         fresh=fresh,
-        by=_listed(by),
-        measures=sql.SQL(", ").join(found[name] for name in watch.values),
+        taken=sql.SQL(", ").join([*map(sql.Identifier, by), *(found[name] for name in watch.values)]),
         width=width,
         time=sql.Identifier(hypertable.time),
         rows=table(hypertable.name),
