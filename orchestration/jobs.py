@@ -77,7 +77,7 @@ def days(first: datetime.date, last: datetime.date) -> dict[str, str]:
 def sensors() -> list[dg.SensorDefinition]:
     """Sensors on how runs end.
 
-    `alert` tells of failed runs; `record_runs` writes the assets of those that succeeded to metrics.pipeline_runs;
+    `alert` tells of failed runs; `record_runs` writes down what those that succeeded did, see `books`;
     `bury_killed_runs` ends those whose process is gone.
     """
 
@@ -101,7 +101,7 @@ def sensors() -> list[dg.SensorDefinition]:
         name="record_runs",
         run_status=dg.DagsterRunStatus.SUCCESS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Writes one row for each asset of an ended run to metrics.pipeline_runs.",
+        description="Writes down what an ended run made and checked, how fresh the lake is, and what the servers say.",
     )
     def record_runs(context: dg.RunStatusSensorContext) -> None:
         metric_assets.close_books(context.instance, context.dagster_run.run_id)
