@@ -49,7 +49,8 @@ def run(dsn: str, lake: Lake, hypertable: Hypertable, now: datetime, *, dry_run:
     """
     with connected(dsn) as connection:
         connection.autocommit = True
-        tier_sql.prepare(connection, hypertable)
+        if not dry_run:
+            tier_sql.prepare(connection, hypertable)
         waiting = tier_books.due(connection, hypertable, now)
         known = {copy.range: copy for copy in tier_books.copies(connection, hypertable.name)}
         held = [one for one in waiting if not _is_held(known.get(one), now)]
@@ -87,6 +88,9 @@ class Mover:
             if doubled := self._doubled(range):
                 return Done(_name(self.hypertable), doubled, 0)
             known = self._known(range)
+            if known is not None and known.left_at and not self._is_right(known):
+                self._stay(range)
+                known = None
             if known is None or known.left_at is None:
                 known = self.checked(range)
                 self.sum_up(range)
@@ -218,6 +222,12 @@ class Mover:
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             return "it is in the lake, and a query in the server was in the way of dropping it there"
 
+    def _stay(self, range: Range) -> None:
+        """Let the server's rows count again: it has them still, and the lake's are broken."""
+        with self.connection.transaction():
+            lock(self.connection, self.hypertable.name)
+            self.connection.execute(_STAY, (self.hypertable.name, range.start))
+
     def _said(self, query: LiteralString, values: tuple[object, ...]) -> str | None:
         (refusal,) = self.connection.execute(query, values).fetchone() or (None,)
         return None if refusal is None else str(refusal)
@@ -245,3 +255,9 @@ def _is_held(copy: Copy | None, now: datetime) -> bool:
 
 def _name(hypertable: Hypertable) -> str:
     return f"{SCHEMA}.{hypertable.name}"
+
+
+_STAY = """
+    UPDATE metrics._cold SET dropped_at = NULL, left_at = NULL
+    WHERE hypertable = %s AND range_start = %s AND left_at IS NOT NULL
+"""

@@ -279,3 +279,22 @@ def test_a_reader_that_does_not_end_delays_the_drop_and_not_the_loads(
         said = tier.run(store, lake, tiered(declared).hypertables[0], LATER - 3 * DAY)
     assert said[0].what.endswith("the server drops it once the queries that run now have ended")
     assert [done.count for done in tier.run(store, lake, tiered(declared).hypertables[0], LATER - 3 * DAY)] == [1]
+
+
+def test_a_copy_that_breaks_while_its_range_is_on_its_way_brings_the_servers_rows_back(
+    store: str, declared: spec.Spec, readings: Readings, lake: Lake
+) -> None:
+    rows = fill(store, readings)
+    one = tiered(declared).hypertables[0]
+    prepared(store, tiered(declared))
+    with connected(store) as connection:
+        connection.autocommit = True
+        with closing(tier.Mover(store, lake, one, connection, LATER)) as mover:
+            mover.checked(RANGES[0])
+            mover.sum_up(RANGES[0])
+            assert mover.leave(RANGES[0]) is None
+    (path,) = Path(lake.root).rglob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-50])
+    assert book(store) == [(START, 144, True)]
+    assert [done.count for done in tier.run(store, lake, one, LATER - 3 * DAY)] == [1]
+    assert (hot(store)[0], in_lake(lake)) == (rows - 144, 144)
