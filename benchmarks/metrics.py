@@ -117,6 +117,7 @@ def loading(bench: Bench) -> None:
             _load(bench, way, costs, seconds)
         bench.fresh()
         bench.step("generated", dsn=bench.dsn, rows=bench.rows, some=True)
+        bench.step("settled", dsn=bench.dsn)
         _load(bench, "upsert", costs, seconds)
     limit = statistics.median(costs["copy"])
     how = "by the server" if by == "server" else "piped: the role may not read the server's files"
