@@ -41,7 +41,7 @@ def reworded(tmp_path: Path, *changes: tuple[str, str]) -> spec.Hypertable:
 def test_every_word_of_the_vocabulary_reads(tmp_path: Path) -> None:
     table = reworded(
         tmp_path,
-        ("segment_by: [device_id]", "segment_by: [device_id]\n    order_by: [read_at desc, store_id]\n    tier: true"
+        ("segment_by: [device_id]", "segment_by: [device_id]\n    order_by: [read_at desc, store_id]"
          "\n    space: {by: device_id, partitions: 4}"),
         ("description: Air temperature.", "description: Air temperature., range: [-60, null]"),
         ("temperature_celsius: [avg, min, max, count]",
@@ -57,9 +57,10 @@ def test_every_word_of_the_vocabulary_reads(tmp_path: Path) -> None:
 
 
 def test_what_is_not_said_has_a_default() -> None:
-    table = spec.read()["sensor_readings"]
-    assert table.ordering == (("read_at", "desc"),)
-    assert (table.space, table.tier, table.columns["humidity_percent"].range) == (None, False, None)
+    table = spec.read()["sales_hourly"]
+    assert table.ordering == (("sold_at", "desc"),)
+    assert (table.space, table.columns["quantity"].range) == (None, None)
+    assert spec.Hypertable.model_fields["tier"].default is False
     assert spec.read().edition is None
 
 
@@ -85,7 +86,8 @@ def test_what_is_not_said_has_a_default() -> None:
          "FILE, hypertable sensor_readings: rollups.every.1h: drop_after is shorter than the drop_after of the rows"),
         ("chunk_interval: 1 day", "chunk_interval: 36 hours",
          "FILE, hypertable sensor_readings: chunk_interval: must be a multiple of the roll-up 1d"),
-        ("[sum, max]", "[sum, count_true]", "FILE, hypertable pipeline_runs: rollups.measures: count_true needs a"),
+        ("        row_count: [sum]\n        bytes: [sum]", "        row_count: [count_true]\n        bytes: [sum]",
+         "FILE, hypertable pipeline_runs: rollups.measures: count_true needs a boolean, `row_count` is bigint"),
         ("is_success: [count_true]", "is_success: [avg]",
          "FILE, hypertable pipeline_runs: rollups.measures: `is_success` is boolean; avg, sum and percentiles need"),
         ("name: sales_hourly", "name: sensor_readings", "FILE: the name sensor_readings is used by two hypertables"),
