@@ -64,6 +64,7 @@ def test_the_way_from_an_empty_server_to_the_declared_one(metrics_dsn: str, comm
 def test_a_step_that_loses_data_is_marked_refused_and_taken_only_on_demand(
     store: str, command: Run, readings: Readings
 ) -> None:
+    command(store, "apply")
     load(store, readings.hypertable, readings.table(NOW, 5).to_reader(), now=NOW)
     by_hand(store, "ALTER TABLE metrics.sensor_readings ADD COLUMN note text")
     by_hand(store, "UPDATE metrics.sensor_readings SET note = 'x'")
@@ -86,6 +87,7 @@ def test_a_step_that_loses_data_is_marked_refused_and_taken_only_on_demand(
 
 
 def test_what_stays_although_it_is_not_declared_is_told_at_each_plan(store: str, command: Run) -> None:
+    command(store, "apply")
     by_hand(store, "CREATE INDEX mine ON metrics.sensor_readings (store_id)")
     for words in (["plan"], ["apply"], ["apply", "--allow-data-loss"]):
         lines = command(store, *words).output.splitlines()
@@ -97,6 +99,7 @@ def test_what_stays_although_it_is_not_declared_is_told_at_each_plan(store: str,
 def test_the_status_is_one_screen_that_ends_with_what_to_do(
     store: str, command: Run, readings: Readings, declared: Spec
 ) -> None:
+    command(store, "apply")
     load(store, readings.hypertable, readings.table(NOW, 5).to_reader(), now=NOW)
     said = command(store, "status")
     assert said.exit_code == 0
