@@ -27,8 +27,8 @@ SAID = 5  # incidents that a failing check lists
 def checks() -> list[dg.AssetChecksDefinition]:
     """All of these checks; one step."""
 
-    @dg.multi_asset_check(name=NAME, specs=specs(), description="Judges values by their own past.")
-    def find_anomalies(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    @dg.multi_asset_check(name="anomalies", specs=specs(), description="Judges values by their own past.")
+    def anomalies(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         now = datetime.datetime.now(datetime.UTC)
         try:
             seen, going_on = _found(now)
@@ -45,7 +45,7 @@ def checks() -> list[dg.AssetChecksDefinition]:
             context.log.warning(f"an alert could not be sent, it will be tried again at the next look: {error}")
         yield from results(seen, going_on)
 
-    return [find_anomalies]
+    return [anomalies]
 
 
 def selection() -> dg.AssetSelection:

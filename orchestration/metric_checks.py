@@ -65,9 +65,11 @@ def schedule() -> dg.ScheduleDefinition:
 
 def _watch() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
-        name=NAME, specs=_specs(), description="Judges the metrics store and the servers by what can be seen of them."
+        name="watchdog",
+        specs=_specs(),
+        description="Judges the metrics store and the servers by what can be seen of them.",
     )
-    def watch_metrics(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    def watchdog(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         now = datetime.datetime.now(datetime.UTC)
         asked = books.asked(context.instance)
         stats = probes.measure(asked, now)
@@ -78,7 +80,7 @@ def _watch() -> dg.AssetChecksDefinition:
         _record(context, stats, now)
         yield from metric_alerts.tell(context, list(results(found)))
 
-    return watch_metrics
+    return watchdog
 
 
 def results(found: Sequence[Finding]) -> Iterator[dg.AssetCheckResult]:

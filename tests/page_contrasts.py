@@ -1,4 +1,8 @@
-"""A script for the browser: how well each text of a page stands out from what lies behind it."""
+"""Whether a page that was opened from disk asks for nothing, and how each of its texts stands out."""
+
+import re
+
+from fix_browser import Opened
 
 # of every visible text: its contrast with what lies behind it (WCAG 2.1), marks of a plot included
 CONTRASTS = """() => {
@@ -35,3 +39,17 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
+
+
+def assert_readable(opened: Opened, scheme: str) -> None:
+    """The page came from one file, complained of nothing, and every text of it stands out in this colour scheme."""
+    assert [url for url in opened.requests if url.split(":")[0] not in ("file", "data")] == []
+    assert len([url for url in opened.requests if url.startswith("file:")]) == 1
+    assert opened.complaints == []
+    ground = opened.all("getComputedStyle(document.body).backgroundColor")
+    lightness = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
+    assert lightness > 200 if scheme == "light" else lightness < 60
+    opened.all("document.querySelectorAll('details').forEach(it => it.open = true)")
+    contrasts = opened.all(CONTRASTS)
+    assert len(contrasts) > 200
+    assert [(text, round(ratio, 2)) for text, ratio in contrasts if ratio < 4.5] == []

@@ -7,10 +7,14 @@ of one edition only says so: `@pytest.mark.edition("community")`.
 
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 from metrics_rows import Address, Readings, fresh_database
+from nab_series import Series, files, series
+from platform_rows import fill, now, reading
 
 from metrics import spec, state
 from metrics.server import connected
@@ -79,3 +83,33 @@ def store(metrics_dsn: str, declared: spec.Spec) -> str:
 @pytest.fixture(scope="session")
 def readings(declared: spec.Spec) -> Readings:
     return Readings(declared["sensor_readings"])
+
+
+@pytest.fixture(scope="module")
+def until() -> datetime:
+    """The instant up to which `store_with_rows` is filled."""
+    return now()
+
+
+@pytest.fixture(scope="module")
+def store_with_rows(metrics_server: str, declared: spec.Spec, until: datetime) -> Iterator[tuple[str, str]]:
+    """A store that the platform has filled for some days: its DSN, and that of a role which may only read."""
+    for dsn in fresh_database(metrics_server):
+        with connected(dsn) as connection:
+            state.apply(connection, declared)
+        fill(dsn, declared, until)
+        with reading(dsn) as reader:
+            yield dsn, reader
+
+
+@pytest.fixture(scope="module")
+def nab(data: Path) -> list[Series]:
+    """The real series."""
+    return series(data)
+
+
+@pytest.fixture(scope="module")
+def points(nab: list[Series]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Their files as tables of DuckDB."""
+    with files(nab) as connection:
+        yield connection

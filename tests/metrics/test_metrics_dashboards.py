@@ -8,12 +8,9 @@ import psycopg
 import pytest
 import yaml
 from fix_servers import PROJECT
-from metrics_rows import fresh_database
-from platform_rows import DAYS, fill, forbids_writing, now, reading
+from platform_rows import DAYS, forbids_writing
 
 from lake.errors import SpecError
-from metrics import state
-from metrics.server import connected
 from warehouse.dashboards import described, grafana, macros
 from warehouse.dashboards.described import Dashboard, Panel, dashboards
 
@@ -27,21 +24,12 @@ SINCE, UNTIL = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 6, 2, 12, tzinfo
 
 
 @pytest.fixture(scope="module")
-def until() -> datetime:
-    return now()
-
-
-@pytest.fixture(scope="module")
-def reader(metrics_server, declared, until):
+def reader(store_with_rows):
     """A connection of the analysts' role to a store that the platform has filled for some days."""
-    for dsn in fresh_database(metrics_server):
-        with connected(dsn) as connection:
-            state.apply(connection, declared)
-        fill(dsn, declared, until)
-        with reading(dsn) as address:
-            assert forbids_writing(address)
-            with psycopg.connect(address, autocommit=True, options="-c timezone=UTC") as connection:
-                yield connection
+    _, address = store_with_rows
+    assert forbids_writing(address)
+    with psycopg.connect(address, autocommit=True, options="-c timezone=UTC") as connection:
+        yield connection
 
 
 def chosen(connection: psycopg.Connection, dashboard: Dashboard) -> dict[str, str]:

@@ -1,15 +1,13 @@
 """Real series as host_metrics and web_metrics: loaded, loaded again, rolled up, kept by a moved clock."""
 
 import math
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
 from metrics_rows import fresh_database, summed_up
-from nab_series import Series, files, series
+from nab_series import Series
 
 from lake import duck
 from metrics import spec, state, upkeep
@@ -23,17 +21,6 @@ PLAIN = """
         count(value), min(value), max(value), arg_min(value, measured_at), arg_max(value, measured_at)
     FROM {points} GROUP BY ALL ORDER BY 1, 2
 """
-
-
-@pytest.fixture(scope="module")
-def nab(data: Path) -> list[Series]:
-    return series(data)
-
-
-@pytest.fixture(scope="module")
-def points(nab: list[Series]) -> Iterator[duckdb.DuckDBPyConnection]:
-    with files(nab) as connection:
-        yield connection
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from metrics_rows import fresh_database
-from nab_series import Series, files, series
+from nab_series import Series
 from psycopg.conninfo import conninfo_to_dict
 
 from lake.layout import Lake
@@ -19,17 +19,6 @@ from metrics.server import connected
 from warehouse import access
 
 LONG_AFTER = timedelta(days=120)
-
-
-@pytest.fixture(scope="module")
-def nab(data: Path) -> list[Series]:
-    return series(data)
-
-
-@pytest.fixture(scope="module")
-def points(nab: list[Series]) -> Iterator[duckdb.DuckDBPyConnection]:
-    with files(nab) as connection:
-        yield connection
 
 
 @pytest.fixture

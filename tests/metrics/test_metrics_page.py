@@ -1,14 +1,13 @@
 """The page about the platform, drawn from a store with rows, in a real browser; and what it says without a store."""
 
 import datetime
-import re
 from itertools import pairwise
 
 import psycopg
 import pytest
 from metrics_rows import fresh_database
-from page_contrasts import CONTRASTS
-from platform_rows import DAYS, fill, now, reading
+from page_contrasts import assert_readable
+from platform_rows import DAYS, reading
 
 from metrics import state
 from metrics.server import connected
@@ -18,21 +17,6 @@ from warehouse.page import platform, units
 from warehouse.page.panels import MOST, OTHERS, Shown, panels
 
 NAMES = {it.uid: it for it in dashboards()}
-
-
-@pytest.fixture(scope="module")
-def until():
-    return now()
-
-
-@pytest.fixture(scope="module")
-def store_with_rows(metrics_server, declared, until):
-    for dsn in fresh_database(metrics_server):
-        with connected(dsn) as connection:
-            state.apply(connection, declared)
-        fill(dsn, declared, until)
-        with reading(dsn) as reader:
-            yield dsn, reader
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +33,7 @@ def wanted() -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_opens_from_disk_asks_for_nothing_and_is_readable(page, browse, scheme):
     opened = browse(page.path, scheme=scheme)
-    assert [url for url in opened.requests if url.split(":")[0] not in ("file", "data")] == []
-    assert len([url for url in opened.requests if url.startswith("file:")]) == 1
-    assert opened.complaints == []
-    ground = opened.all("getComputedStyle(document.body).backgroundColor")
-    lightness = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
-    assert lightness > 200 if scheme == "light" else lightness < 60
-    opened.all("document.querySelectorAll('details').forEach(it => it.open = true)")
-    contrasts = opened.all(CONTRASTS)
-    assert len(contrasts) > 200
-    assert [(text, round(ratio, 2)) for text, ratio in contrasts if ratio < 4.5] == []
+    assert_readable(opened, scheme)
 
 
 def test_every_panel_of_the_page_is_there_and_shows_something(page, browse):

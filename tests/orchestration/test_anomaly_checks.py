@@ -97,4 +97,4 @@ def test_a_store_that_does_not_answer_is_the_watchdogs_to_tell(definitions, inst
 
 def test_the_checks_are_no_part_of_the_loads(definitions):
     for name in ("changes", "settle_day", "reconcile", "watch_metrics"):
-        assert not [node for node in definitions.resolve_job_def(name).nodes if node.name == "find_anomalies"]
+        assert not [node for node in definitions.resolve_job_def(name).nodes if node.name == "anomalies"]

@@ -154,8 +154,8 @@ def test_a_metrics_store_that_is_down_fails_every_check_in_one_sentence(applied,
 
 def test_the_checks_are_no_part_of_the_loads(definitions):
     for name in ("changes", "settle_day", "reconcile"):
-        assert not [node for node in definitions.resolve_job_def(name).nodes if node.name == "watch_metrics"]
-    assert [node.name for node in definitions.resolve_job_def("watch_metrics").nodes] == ["watch_metrics"]
+        assert not [node for node in definitions.resolve_job_def(name).nodes if node.name == "watchdog"]
+    assert [node.name for node in definitions.resolve_job_def("watch_metrics").nodes] == ["watchdog"]
 
 
 def test_a_look_is_asked_for_every_ten_minutes_unless_one_waits(definitions, instance, applied):
