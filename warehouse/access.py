@@ -11,7 +11,7 @@ from lake import layout as lake_layout
 from lake.errors import AccessDenied, Busy, PermanentError, PlatformError, SpecError
 from lake.layout import Lake
 from warehouse import limits as limited
-from warehouse import metrics_all, metrics_store, releases
+from warehouse import metrics_store, releases
 from warehouse.layout import layout
 from warehouse.limits import Limits, limits
 from warehouse.versions import Version, current
@@ -117,7 +117,7 @@ def prepare(
     missing: dict[str, PlatformError] = {}
     connection.execute("SET allow_persistent_secrets = false")
     if store and (reason := metrics_store.attach(connection)):
-        missing[metrics_store.NAME] = missing[metrics_all.NAME] = reason
+        missing[metrics_store.NAME] = missing[metrics_store.ALL] = reason
     lake: Lake | None = None
     try:
         from warehouse import lake_views  # Delta and Arrow
@@ -128,10 +128,12 @@ def prepare(
     except PlatformError as error:
         missing["lake"] = error
     if store and metrics_store.NAME not in missing:
+        from warehouse import metrics_all  # Delta and Arrow
+
         try:
             metrics_all.add(connection, lake, missing.get("lake"))
         except PlatformError as error:
-            missing[metrics_all.NAME] = error
+            missing[metrics_store.ALL] = error
     return lake, missing
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import duckdb
 
 from lake.duck import literal, quoted
-from warehouse import metrics_all, metrics_store
+from warehouse import metrics_store
 
 TABLES = """
     select database_name, schema_name, table_name, split_part(comment, '. ', 1)
@@ -44,7 +44,7 @@ def tables(
 
     None if there is none. Rows are counted in the warehouse only: elsewhere that is work for a server.
     """
-    found = connection.execute(TABLES, {"store": metrics_store.NAME, "all": metrics_all.NAME}).fetchall()
+    found = connection.execute(TABLES, {"store": metrics_store.NAME, "all": metrics_store.ALL}).fetchall()
     here = [(_home(database, schema), database, schema, name, comment) for database, schema, name, comment in found]
     listed = [
         f'select {literal(home)} as "schema", {literal(name)} as "table", {_rows(database, schema, name)} as "rows", '
@@ -91,7 +91,7 @@ def _home(database: str, schema: str) -> str:
 
 
 def _rows(database: str, schema: str, name: str) -> str:
-    if database in (metrics_store.NAME, metrics_all.NAME):
+    if database in (metrics_store.NAME, metrics_store.ALL):
         return "null::bigint"
     return f"(select count(*) from {quoted(database)}.{quoted(schema)}.{quoted(name)})"
 

@@ -75,11 +75,13 @@ def _databases(session: Session, _: str) -> None:
     version = session.version
     shown = f"version {version.number}, published {version.published_at:%Y-%m-%d %H:%M} UTC" if version else "none"
     store = str(session.missing.get(metrics_store.NAME, "read-only, as it is now"))
+    together = str(session.missing.get(metrics_store.ALL, "the metrics store with what it has moved to the lake"))
     reason = session.missing.get("lake")
     rows = {
         "warehouse": shown,
         "lake": str(reason) if reason else f"{len(lake)} tables, as source.table",
         metrics_store.NAME: store,
+        metrics_store.ALL: together,
     }
     told = (f'select {literal(name)} as "database", {literal(shows)} as "shows"' for name, shows in rows.items())
     session.show(session.connection.query(" union all ".join(told)))

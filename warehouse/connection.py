@@ -8,7 +8,7 @@ import duckdb
 from lake import instant
 from lake.duck import literal, quoted
 from lake.errors import PlatformError
-from warehouse import access, metrics_all, metrics_store
+from warehouse import access, metrics_store
 from warehouse.limits import limits
 
 Tables = Mapping[str, Mapping[str, str]]
@@ -52,7 +52,7 @@ def _complete(
             lake_views.add(connection, lake, when)
         except PlatformError as error:
             missing["lake"] = error
-    for name in (metrics_store.NAME, metrics_all.NAME):
+    for name in (metrics_store.NAME, metrics_store.ALL):
         if reason := missing.get(name):
             _stand_in(connection, name, tables(), reason)
     if locked:

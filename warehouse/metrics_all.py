@@ -18,7 +18,7 @@ from lake.errors import PermanentError, PlatformError
 from lake.layout import Lake
 from warehouse import metrics_store
 
-NAME = "metrics_all"
+NAME = metrics_store.ALL
 WHAT = "Rows of the metrics store and those that have left it for the lake"
 BOOK = "_cold"
 _TABLES = f"SELECT DISTINCT table_name, column_name FROM duckdb_columns() WHERE database_name = '{metrics_store.NAME}'"

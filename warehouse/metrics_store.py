@@ -13,6 +13,7 @@ from lake import duck
 from lake.errors import PermanentError, PlatformError, SpecError, TransientError
 
 NAME, SCHEMA, WHERE = "metrics_store", "metrics", "metrics store"
+ALL = "metrics_all"  # its rows and those that have left it for the lake, see `warehouse.metrics_all`
 PATIENCE_S = 3
 _PARTS = {"hostname": "HOST", "port": "PORT", "username": "USER", "password": "PASSWORD"}
 

@@ -16,11 +16,11 @@ import duckdb
 from lake.errors import PermanentError, PlatformError
 from warehouse.guard import READ_ONLY
 from warehouse.limits import Limits, limits
-from warehouse.metrics_store import NAME
+from warehouse.metrics_store import ALL, NAME
 from warehouse.output import ENDINGS, Format, Target
 from warehouse.session import BESIDE, Session
 
-STORE = re.compile(rf"{NAME}|^\s*\\", re.I | re.M)  # it is named, or listed by a command
+STORE = re.compile(rf"{NAME}|{ALL}|^\s*\\", re.I | re.M)  # it is named, or listed by a command
 STOPPED = 130  # the exit code of a program that Ctrl-C ended
 
 

@@ -26,7 +26,8 @@ from warehouse.versions import Version
 if TYPE_CHECKING:
     from warehouse.lake_views import Views
 
-HELP = r"""SQL ends with ";". The lake's tables are there as source.table, the metrics store's as metrics_store.table.
+HELP = r"""SQL ends with ";". The lake's tables are there as source.table, the metrics store's as metrics_store.table,
+with what it has moved to the lake as metrics_all.table.
 \d          list the tables              \d <table>  columns of a table, with their meaning
 \dt [fct_*] tables that match            \dv         tables of the lake
 \dn         schemas                      \l          databases, and which version is shown

@@ -1,6 +1,8 @@
 """`watershed.connect()`: marts, lake and metrics store on one connection, the last by a role that may only read."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,11 +67,20 @@ def test_marts_lake_and_metrics_store_answer_one_question(store, monkeypatch):
         ).fetchall()
     assert [float(value) for value in found] == [7, 1, 2.5]
     assert ask(SALES) == (0, "sales\n2.50\n", "")
+    assert ask(SALES.replace("metrics_store", "metrics_all")) == (0, "sales\n2.50\n", "")
     assert (
         'sales_amount,"DECIMAL(18,2)",,What the retailer receives. Unit: currency of the store.\n'
         in ask("\\d metrics_store.sales_hourly")[1]
     )
     assert "metrics_store,sales_hourly_1d,," in ask("\\dt *_1d")[1]
+    assert "metrics_all,the metrics store with what it has moved to the lake" in ask("\\l")[1]
+
+
+def test_a_question_to_the_warehouse_alone_loads_no_delta_and_no_arrow():
+    ask_one = "from warehouse import prompt; import sys; prompt.run('select 1')"
+    tell = "print([name for name in ('deltalake', 'pyarrow', 'pandas', 'numpy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{ask_one}; {tell}"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_version_published_later_is_not_seen_until_one_connects_again(root):
