@@ -80,7 +80,7 @@ def _counted(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
     """The same rows; a terminal shows how many have been read."""
     import pyarrow as pa
 
-    def counted() -> Iterator[pa.RecordBatch]:
+    def shown() -> Iterator[pa.RecordBatch]:
         read = 0
         for batch in rows:
             yield batch
@@ -88,11 +88,13 @@ def _counted(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
             click.echo(f"\r{read:,} rows read", nl=False, err=True)
         click.echo("\r" + " " * 40 + "\r", nl=False, err=True)
 
-    return pa.RecordBatchReader.from_batches(rows.schema, counted()) if sys.stderr.isatty() else rows
+    return pa.RecordBatchReader.from_batches(rows.schema, shown()) if sys.stderr.isatty() else rows
 
 
 def _sentence(path: Path, hypertable: Hypertable, done: Loaded, others: dict[str, int]) -> str:
-    parts = [f"{done.rows:,} rows of {path.name} taken in, {done.changed:,} new or changed"]
+    from metrics.words import counted
+
+    parts = [f"{counted(done.rows, 'row')} of {path.name} taken in, {done.changed:,} new or changed"]
     if done.expired:
         parts.append(f"{done.expired:,} left out as older than the retention")
     if done.blanked:

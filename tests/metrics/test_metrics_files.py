@@ -258,7 +258,7 @@ def test_the_command_loads_files_and_tells_what_was_set_aside(store: str, readin
     done = command("metrics", "load", "sensor_readings", str(first), str(second))
     assert done.exit_code == 1
     assert (
-        "metrics.sensor_readings: 1 rows of first.csv taken in, 1 new or changed, 1 set aside in quarantine/metrics/"
+        "metrics.sensor_readings: 1 row of first.csv taken in, 1 new or changed, 1 set aside in quarantine/metrics/"
         "sensor_readings (1 because device_id is NULL, but part of the key), in "
     ) in done.output
     assert "second.csv.gz: column read_at has instants without a zone (`2026-06-14 10:00`): say it" in done.output
