@@ -17,7 +17,6 @@ from urllib.parse import unquote, urlsplit
 
 from benchmarks import cpu
 
-ROWS_AT_SF1 = 6_001_215
 VARIABLES = {"postgres": "SHOP_DSN", "mariadb": "MYSQL_DSN"}
 DATABASES = {"postgres": "select datname from pg_database", "mariadb": "show databases"}
 KEY = "alter table lineitem add primary key (l_orderkey, l_linenumber)"
