@@ -290,12 +290,16 @@ def told(said: Said) -> list[str]:
 
 
 def assert_recovers(site: Site) -> None:
-    """A further run ends well, without a word about what was, and everything equals the source."""
+    """A further run ends well, and everything equals the source.
+
+    Of what was it says at most that models begin again from the version in force: it depends on how far the build got.
+    """
     said = site.watershed("run", "--no-trade")
     assert said.code == 0, said.text
     assert said.err == ""
     assert "Traceback" not in said.out
-    assert "  !  " not in said.out, said.out
+    warnings = [line for line in said.out.splitlines() if "  !  " in line]
+    assert [line for line in warnings if "begins again from version" not in line] == []
     assert_lake_equals_source(site)
     assert_sales_equal_source(site)
 
