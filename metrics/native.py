@@ -49,14 +49,17 @@ def strangers(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[
 
 
 def effects(connection: Connection, hypertable: Hypertable) -> Iterator[tuple[str, str, int]]:
-    """What the policies have left undone, by the server's clock: (relation, sentence, chunks)."""
+    """What the policies have left undone, by the server's clock: (relation, sentence, chunks).
+
+    No policy drops rows that go to the lake first: of those tiering tells.
+    """
     overdue, raw = connection.execute(
         _BACKLOG, (row_life(hypertable) + GRACE, hypertable.compress_after + GRACE, SCHEMA, hypertable.name)
     ).fetchone() or (0, 0)
     name = f"{SCHEMA}.{hypertable.name}"
     late, loose = int(overdue), int(raw)
-    goes = "to the lake" if hypertable.tier else "native retention"
-    yield name, f"{goes} after {span(hypertable.drop_after)}: {counted(late, 'chunk')} overdue", late
+    if not hypertable.tier:
+        yield name, f"native retention after {span(hypertable.drop_after)}: {counted(late, 'chunk')} overdue", late
     yield (
         name,
         f"native columnstore after {span(hypertable.compress_after)}: {counted(loose, 'chunk')} overdue",
@@ -71,6 +74,8 @@ def columnstore(connection: Connection, name: str) -> tuple[str, str] | None:
 
 def policies(connection: Connection, hypertable: Hypertable) -> Iterator[str]:
     """One line per policy, with what it has left undone."""
+    if hypertable.tier:
+        yield f"to the lake after {span(hypertable.drop_after)}, then dropped by the server's job drop_copied"
     for _, sentence, _ in effects(connection, hypertable):
         yield sentence
     for bucket, name in hypertable.rollup_names.items():
