@@ -51,9 +51,7 @@ class Written:
         """The values of the partition columns; none for a table that is not divided."""
         if self.year is not None:
             return {"year": f"{self.year:04}"}
-        if self.day is None:
-            return {}
-        return dict(zip(DAY_COLUMNS, self.day.isoformat().split("-"), strict=True))
+        return partition_values(self.day)
 
 
 @dataclass
@@ -212,6 +210,11 @@ def named_day(path: str) -> datetime.date | None:
 def day_folder(day: datetime.date) -> str:
     """E.g. `year=2026/month=01/day=07`."""
     return "/".join(f"{name}={part}" for name, part in zip(DAY_COLUMNS, day.isoformat().split("-"), strict=True))
+
+
+def partition_values(day: datetime.date | None) -> dict[str, str | None]:
+    """The values of the partition columns for a day; none for a table without days."""
+    return {} if day is None else dict(zip(DAY_COLUMNS, day.isoformat().split("-"), strict=True))
 
 
 def _groups(rows: Iterable[pa.Table]) -> Iterator[pa.Table]:
