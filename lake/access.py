@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from lake import probe, s3
-from lake.errors import AccessDenied, LakeUnavailable, PermanentError, PlatformError, redact
+from lake.errors import AccessDenied, LakeUnavailable, PermanentError, PlatformError, redact, says_full
 from lake.layout import Lake
 
 # What S3 servers, botocore, Arrow, the Delta library and DuckDB say, and what it means. The first that is found holds.
@@ -155,9 +155,7 @@ def broken_file(lake: Lake, text: str) -> PermanentError | None:
 
 def _is_full(error: Exception) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return getattr(error, "errno", None) in full or bool(
-        re.search(r"No space left|quota exceeded|File too large", str(error))
-    )
+    return getattr(error, "errno", None) in full or says_full(str(error))
 
 
 def _of_s3(lake: Lake, text: str) -> PlatformError | None:

@@ -83,6 +83,11 @@ _SECRETS = (
 )
 
 
+def says_full(text: str) -> bool:
+    """Whether a message of the system or of an engine says that a disk is full."""
+    return bool(re.search(r"No space left|quota exceeded|File too large", text))
+
+
 def redact(text: str) -> str:
     """`text` with passwords in URLs and `key=value` pairs replaced by `***`."""
     for pattern, replacement in _SECRETS:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lake.errors import BuildFailed
+from lake.errors import BuildFailed, says_full
 from warehouse.layout import Layout
 
 REUSED = "reused"
@@ -73,6 +73,11 @@ class BuildReport:
     def failure(self, place: Layout) -> BuildFailed:
         """The error that names what failed, and where to look."""
         failed = [result for result in self.results if not result.is_ok and result.status != "skipped"]
+        if full := [result for result in failed if says_full(result.message)]:
+            what = f"the disk is full: {_named(full[:1])}"
+            return BuildFailed(
+                "dbt build", what, "free some space and run again; the published warehouse stays as it was"
+            )
         skipped = sum(result.status == "skipped" for result in self.results)
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         also = f" ({skipped} steps after them were skipped)" if skipped else ""

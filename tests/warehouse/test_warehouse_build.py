@@ -11,7 +11,8 @@ from warehouse_lakes import at, line, order
 from lake import duck
 from lake.errors import BuildFailed, SpecError
 from warehouse import build
-from warehouse.report import Progress
+from warehouse.layout import layout
+from warehouse.report import BuildReport, NodeResult, Progress
 
 pytestmark = pytest.mark.usefixtures("built")
 
@@ -152,3 +153,13 @@ def test_a_wrong_code_fails_the_build_by_name(place):
     with pytest.raises(BuildFailed, match="test stg_shop__orders_status_code_is_known") as raised:
         build.run(select=["stg_shop__orders"], unit_tests=False)
     assert "the published warehouse stays as it was" in str(raised.value)
+
+
+def test_a_step_that_found_no_room_tells_of_the_disk_and_not_of_the_model(tmp_path):
+    said = 'Failed to commit: Could not write file "warehouse.duckdb.wal": No space left on device'
+    full = NodeResult("model.watershed.fct_sales", "fct_sales", "model", "error", 0.1, said, None, None, None)
+    error = BuildReport((full,), 1.0).failure(layout(tmp_path))
+    assert str(error) == (
+        f"dbt build: the disk is full: model fct_sales ({said}); free some space and run again; "
+        "the published warehouse stays as it was"
+    )
