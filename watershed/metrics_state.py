@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lake.errors import SpecError
-from metrics import readers, state
+from metrics import readers, spec, state
 from metrics.finding import DRIFT, LAG
 from metrics.server import connected
-from metrics.spec import Spec, read
 from metrics.words import counted, span
 from orchestration import clock
 from watershed.tables import grid, size
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table as Grid
 
     from metrics.finding import Finding
+    from metrics.spec import Spec
     from metrics.state import Change, Status
 
 ALLOW = "`watershed metrics apply --allow-data-loss`"
@@ -38,7 +38,7 @@ def store() -> str:
 def planned() -> Iterator[str]:
     """What `apply` would do, one sentence a step, and what to do next. Raises what `metrics.state.plan` raises."""
     with connected(store(), read_only=True) as connection:
-        changes = state.plan(connection, read(), clock.now())
+        changes = state.plan(connection, spec.read(), clock.now())
     yield from _lines(changes)
     steps = [change for change in changes if not change.is_note and not change.is_kept]
     losing = [change for change in steps if change.loses]
@@ -54,10 +54,10 @@ def planned() -> Iterator[str]:
 def applied(*, allow_data_loss: bool) -> Iterator[str]:
     """Make the server as declared; what was done, one sentence a step. Raises what `metrics.state.apply` raises."""
     with connected(store()) as connection:
-        changes = state.apply(connection, read(), allow_data_loss=allow_data_loss, now=clock.now())
+        changes = state.apply(connection, spec.read(), allow_data_loss=allow_data_loss, now=clock.now())
         yield from _lines(changes)
         yield from readers.allow(connection, os.environ.get("METRICS_READER_DSN"))
-        left = state.drift(connection, read())
+        left = state.drift(connection, spec.read())
     done = sum(1 for change in changes if change.statements and (allow_data_loss or not change.is_kept))
     yield f"{counted(done, 'step')} taken. {_as_declared(left)}" if done else _as_declared(left)
 
@@ -66,11 +66,11 @@ def show(console: Console) -> str:
     """Print the store's hypertables, roll-ups and policies, and what is wrong; answers what to do, in a sentence."""
     from metrics import watch
 
-    spec, now = read(), clock.now()
-    found = state.status(store(), spec, now)
-    findings = watch.findings(store(), spec, now, clock=datetime.datetime.now(datetime.UTC))
+    declared, now = spec.read(), clock.now()
+    found = state.status(store(), declared, now)
+    findings = watch.findings(store(), declared, now, clock=datetime.datetime.now(datetime.UTC))
     console.print(_hypertables(found))
-    console.print(_rollups(spec, found, findings))
+    console.print(_rollups(declared, found, findings))
     console.print()
     for line in policy_lines(found):
         console.print(f"[dim]{line}[/dim]", soft_wrap=True)
@@ -130,13 +130,13 @@ def _hypertables(found: Sequence[Status]) -> Grid:
     return shown
 
 
-def _rollups(spec: Spec, found: Sequence[Status], findings: Sequence[Finding]) -> Grid:
+def _rollups(declared: Spec, found: Sequence[Status], findings: Sequence[Finding]) -> Grid:
     """The lag is judged as the watchdog judges it."""
     shown = grid("\nRoll-ups", "roll-up", "rows", "newest", "waiting", "behind at most", "verdict")
     lags = {finding.hypertable: finding for finding in findings if finding.check == LAG}
     for it in found:
         name = it.name.removeprefix("metrics.")
-        rollups, lag = spec[name].rollups, lags.get(name)
+        rollups, lag = declared[name].rollups, lags.get(name)
         for one in it.rollups:
             waiting = str(lag.figures.get(f"{one.bucket}_waiting", "-")) if lag else "-"
             allowed = span(rollups.every[one.bucket].refresh_lag) if rollups else "-"
