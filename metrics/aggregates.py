@@ -13,7 +13,7 @@ from metrics import native
 from metrics.change import Change
 from metrics.migration import beyond_rows, oldest_bucket
 from metrics.rollup import finest_first, rollup_columns
-from metrics.server import Connection, one, table
+from metrics.server import Connection, listed, one, table
 from metrics.shape import Shape, commenting, declared_rollup, found
 from metrics.spec import BUCKETS, SCHEMA, Bucket, Hypertable
 
@@ -114,7 +114,7 @@ def _back(connection: Connection, hypertable: Hypertable, rows: Shape, bucket: B
     if columns is None or not beyond:
         return None
     kinds = {column.name: column.type for column in rollup_columns(hypertable)}
-    targets = sql.SQL(", ").join(map(sql.Identifier, columns))
+    targets = listed(columns)
     values = sql.SQL(", ").join(
         sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(kinds[column])) for column in columns
     )

@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lake.errors import SpecError
-from metrics import spec
+from metrics import declaration, spec
+from metrics.declaration import Fact
 from metrics.rollup import rollup_columns
 from metrics.spec import Bucket, Hypertable, Name, Span, Spec
 
@@ -21,11 +21,7 @@ DECLARATION = Path(__file__).resolve().parent / "anomalies.yml"
 NUMBERS = {"bigint", "integer", "double precision"}
 
 
-class _Fact(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Value(_Fact):
+class Value(Fact):
     """A column that is judged. `side`: on which side of the expected it may be odd.
 
     `least`: how far off it must be at the least, in the column's own unit, however regular it was before.
@@ -35,7 +31,7 @@ class Value(_Fact):
     least: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-class Cause(_Fact):
+class Cause(Fact):
     """What stands behind a series: the part of `column` that `pattern` finds, put in the place of `{}` in `name`."""
 
     column: Name | None = None
@@ -67,7 +63,7 @@ class Cause(_Fact):
         return self.name.replace("{}", found[0] if found else series[self.column])
 
 
-class Watch(_Fact):
+class Watch(Fact):
     """What is watched of one hypertable.
 
     `every`: the roll-up whose buckets are judged; without it each row is. `season`: the longest habit that is looked
@@ -97,7 +93,7 @@ class Watch(_Fact):
         return hypertable.rollups.by if self.every and hypertable.rollups else hypertable.segment_by
 
 
-class Anomalies(_Fact):
+class Anomalies(Fact):
     """The whole declaration. `quiet`: an incident is over when nothing of it has been odd for so long."""
 
     quiet: Span = Field(default=timedelta(hours=12), json_schema_extra={"default": "12 hours"})
@@ -107,11 +103,7 @@ class Anomalies(_Fact):
 def read(declared: Spec | None = None, path: Path = DECLARATION) -> Anomalies:
     """The declaration in `path`, held against the hypertables; SpecError names the watch and what would be right."""
     try:
-        found = Anomalies.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except OSError as error:
-        raise SpecError(str(path), f"cannot be read ({error.strerror})", "check the path") from None
-    except yaml.YAMLError as error:
-        raise SpecError(str(path), f"is not YAML ({' '.join(str(error).split())})", "mend the syntax") from None
+        found = Anomalies.model_validate(declaration.said(path))
     except ValidationError as error:
         first = error.errors()[0]
         what, _, mend = first["msg"].removeprefix("Value error, ").partition("; ")

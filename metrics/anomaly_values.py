@@ -13,7 +13,7 @@ from pyarrow import csv
 from metrics import anomaly
 from metrics.anomaly_spec import Watch
 from metrics.rollup import rollup_columns
-from metrics.server import Connection, one, table
+from metrics.server import Connection, listed, one, table
 from metrics.spec import BUCKETS, Hypertable
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -67,7 +67,7 @@ def _of_rows(hypertable: Hypertable, watch: Watch, since: datetime, until: datet
     return sql.SQL(
         "SELECT {columns}, {time} AS measured_at FROM {table} WHERE {time} >= {since} AND {time} < {until}"
     ).format(
-        columns=_listed((*watch.by(hypertable), *watch.values)),
+        columns=listed((*watch.by(hypertable), *watch.values)),
         time=sql.Identifier(hypertable.time),
         table=table(hypertable.name),
         since=since,
@@ -87,7 +87,7 @@ def _of_buckets(hypertable: Hypertable, watch: Watch, since: datetime, until: da
         " UNION ALL SELECT {taken}, time_bucket({width}, {time}) FROM {rows}"
         " WHERE {time} >= {start} AND {time} < {until} GROUP BY {groups}"
     ).format(
-        columns=_listed((*by, *watch.values)),
+        columns=listed((*by, *watch.values)),
         rollup=table(hypertable.rollup_names[watch.every]),
         since=since,
         fresh=fresh,
@@ -99,7 +99,3 @@ def _of_buckets(hypertable: Hypertable, watch: Watch, since: datetime, until: da
         until=until,
         groups=sql.SQL(", ").join(map(sql.Literal, [*range(1, len(by) + 1), len(by) + len(watch.values) + 1])),
     )
-
-
-def _listed(names: tuple[str, ...]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from metrics.change import Change
-from metrics.server import Connection, one, table
+from metrics.server import Connection, listed, one, table
 from metrics.spec import SCHEMA
 
 
@@ -112,7 +112,7 @@ def steps(connection: Connection) -> Iterator[Change]:
 
 def _creation(name: str, book: Book) -> sql.Composed:
     columns = [sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in book.columns.items()]
-    key = sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, book.key)))
+    key = sql.SQL("PRIMARY KEY ({})").format(listed(book.key))
     return sql.SQL("CREATE TABLE {} ({})").format(table(name), sql.SQL(", ").join([*columns, key]))
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
-from metrics.server import Connection
+from metrics.server import Connection, listed
 from metrics.spec import Hypertable
 
 
@@ -39,8 +39,7 @@ def encode(hypertable: Hypertable, rows: pa.RecordBatch) -> Encoded:
 
 def sent(connection: Connection, target: sql.Composable, hypertable: Hypertable, part: Encoded) -> None:
     """COPY the rows into `target`, which has the hypertable's columns."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, hypertable.columns))
-    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(target, columns)
+    copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(target, listed(hypertable.columns))
     with connection.cursor().copy(copy_in) as copy:
         for piece in part.stream:
             copy.write(piece)

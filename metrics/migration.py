@@ -11,7 +11,7 @@ from psycopg import sql
 
 from metrics.applied import Applied
 from metrics.change import Change
-from metrics.server import Connection, one, table
+from metrics.server import Connection, listed, one, table
 from metrics.shape import (
     Shape,
     adorned,
@@ -223,7 +223,7 @@ def _refuse_rows_without_key(connection: Connection, want: Shape, have: Shape) -
         if column not in have.columns:
             _refuse_rows(connection, want, column)
             return
-    names = sql.SQL(", ").join(map(sql.Identifier, want.key))
+    names = listed(want.key)
     holes = sql.SQL("SELECT count(*) FROM {} WHERE num_nulls({}) > 0").format(table(want.name), names)
     if want.required and (empty := one(connection, holes)):
         raise differs(want.name, f"{counted(empty, 'row')} lack a column of the declared key ({', '.join(want.key)})")

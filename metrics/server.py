@@ -1,7 +1,7 @@
 """The server that holds the metrics: connections, its edition of TimescaleDB, its errors in the platform's words."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, LiteralString
 
@@ -77,6 +77,11 @@ def one(connection: Connection, query: LiteralString | sql.Composed, values: tup
 def table(name: str) -> sql.Identifier:
     """`name` in schema `metrics`, quoted."""
     return sql.Identifier(SCHEMA, name)
+
+
+def listed(names: Iterable[str]) -> sql.Composed:
+    """Names of columns, quoted, with commas between."""
+    return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
 def lock(connection: Connection, name: str) -> None:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from lake.errors import PermanentError
 from metrics.rollup import rollup_columns
-from metrics.server import Connection, table
+from metrics.server import Connection, listed, table
 from metrics.spec import SCHEMA, Bucket, Hypertable
 
 ROLLUP_CHUNK = timedelta(days=30)  # 13 chunks in 400 days; retention of a roll-up is late by at most this
@@ -143,7 +143,7 @@ def adorned(shape: Shape) -> list[sql.Composed]:
 
 def index(name: str, columns: tuple[str, ...]) -> sql.Composed:
     """The statement that creates a further index; PostgreSQL names it."""
-    return sql.SQL("CREATE INDEX ON {} ({})").format(table(name), _list(columns))
+    return sql.SQL("CREATE INDEX ON {} ({})").format(table(name), listed(columns))
 
 
 def commenting(shape: Shape, kind: LiteralString = "TABLE") -> list[sql.Composed]:
@@ -160,12 +160,8 @@ def commenting(shape: Shape, kind: LiteralString = "TABLE") -> list[sql.Composed
 def unique(shape: Shape, name: str) -> sql.Composed:
     """The statement for the key; roll-ups group by columns that may be NULL, and two such groups are the same group."""
     if set(shape.key) <= shape.required:
-        return sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table(name), _list(shape.key))
-    return sql.SQL("CREATE UNIQUE INDEX ON {} ({}) NULLS NOT DISTINCT").format(table(name), _list(shape.key))
-
-
-def _list(columns: tuple[str, ...]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
+        return sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table(name), listed(shape.key))
+    return sql.SQL("CREATE UNIQUE INDEX ON {} ({}) NULLS NOT DISTINCT").format(table(name), listed(shape.key))
 
 
 _COLUMNS = """

@@ -7,13 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from lake.errors import SpecError
-from metrics import vocabulary
+from metrics import declaration, vocabulary
 from metrics.consistent import hint, problems
+from metrics.declaration import Fact
 from metrics.vocabulary import BUCKETS as BUCKETS
 from metrics.vocabulary import Bucket as Bucket
 from metrics.vocabulary import Edition as Edition
@@ -29,11 +29,7 @@ Order = Annotated[str, Field(pattern=vocabulary.ORDER)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Fact(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Column(_Fact):
+class Column(Fact):
     """A column: its SQL type, what it means, in which unit and within which limits."""
 
     type: Annotated[str, Field(pattern=vocabulary.TYPE)]
@@ -53,21 +49,21 @@ class Column(_Fact):
         return self.type in {"bigint", "integer", "double precision"} or self.type.startswith("numeric")
 
 
-class Space(_Fact):
+class Space(Fact):
     """A second dimension of the chunks: the rows of an interval of time divided by a hash of a column."""
 
     by: Name
     partitions: Annotated[int, Field(ge=2, le=1024, strict=True)]
 
 
-class Kept(_Fact):
+class Kept(Fact):
     """How long the rows of one roll-up are kept, and how long after a change it may be behind."""
 
     drop_after: Span
     refresh_lag: Span = Field(default=timedelta(hours=1), json_schema_extra={"default": "1 hour"})
 
 
-class Rollups(_Fact):
+class Rollups(Fact):
     """Roll-ups of one hypertable: by which columns, which measures, in which buckets (UTC)."""
 
     by: tuple[Name, ...]
@@ -75,7 +71,7 @@ class Rollups(_Fact):
     every: Annotated[dict[Bucket, Kept], Field(min_length=1)]
 
 
-class Hypertable(_Fact):
+class Hypertable(Fact):
     """One hypertable of schema `metrics`."""
 
     name: Name
@@ -114,7 +110,7 @@ class Hypertable(_Fact):
         return self
 
 
-class Spec(_Fact):
+class Spec(Fact):
     """The whole declaration. `edition`: the one that the server must be of, None if either will do."""
 
     edition: Edition | None = None
@@ -139,12 +135,7 @@ class Spec(_Fact):
 
 def read(path: Path = DECLARATION) -> Spec:
     """The declaration in `path`; SpecError names file, hypertable, key and what would be right."""
-    try:
-        said = yaml.load(path.read_text("utf-8"), Loader=_Strict)  # noqa: S506 - a SafeLoader that refuses doubles
-    except OSError as error:
-        raise SpecError(str(path), f"cannot be read ({error.strerror})", "check the path") from None
-    except yaml.YAMLError as error:
-        raise SpecError(str(path), f"is not YAML ({' '.join(str(error).split())})", "mend the syntax") from None
+    said = declaration.said(path)
     try:
         return Spec.model_validate(said)
     except ValidationError as error:
@@ -157,19 +148,6 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of the file, for editors."""
     schema = Spec.model_json_schema(mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "metrics/hypertables.yml"} | schema
-
-
-class _Strict(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error instead of a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                raise yaml.YAMLError(
-                    f"the key `{key}` stands twice, line {node.value[position][0].start_mark.line + 1}"
-                )
-        return super().construct_mapping(node, deep)
 
 
 def _refuse(path: Path, said: Any, error: ErrorDetails) -> NoReturn:

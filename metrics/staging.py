@@ -9,7 +9,7 @@ from psycopg import sql
 
 from metrics.encoded import Encoded, sent
 from metrics.rollup import marking
-from metrics.server import Connection, one, table
+from metrics.server import Connection, listed, one, table
 from metrics.spec import BUCKETS, Hypertable
 
 # From so many rows on, comparing all at once is cheaper than looking up each: 2 M new rows took 12 CPU-seconds of the
@@ -84,12 +84,7 @@ class Staging:
     def _create(self) -> None:
         if self._is_there:
             return
-        columns = [
-            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(column.type))
-            for name, column in self.hypertable.columns.items()
-        ]
-        create = sql.SQL("CREATE TEMP TABLE staged ({}) ON COMMIT DROP").format(sql.SQL(", ").join(columns))
-        self.connection.execute(create)
+        create_temporary(self.connection, _STAGED, self.hypertable)
         self._is_there = True
 
     def _follows(self, part: Encoded) -> bool:
@@ -132,7 +127,7 @@ class Staging:
             " ORDER BY {key}, ctid DESC ON CONFLICT ({key}) DO {action}"
         ).format(
             target=table(self.hypertable.name),
-            columns=_list(self.hypertable.columns),
+            columns=listed(self.hypertable.columns),
             key=self._key(),
             staged=_STAGED,
             action=action,
@@ -166,7 +161,7 @@ class Staging:
 
     def _insertion(self) -> sql.Composed:
         return sql.SQL("INSERT INTO {} AS held ({}) SELECT {} FROM {} WHERE _is_new").format(
-            table(self.hypertable.name), _list(self.hypertable.columns), _list(self.hypertable.columns), _NEWS
+            table(self.hypertable.name), listed(self.hypertable.columns), listed(self.hypertable.columns), _NEWS
         )
 
     def _others(self) -> list[str]:
@@ -196,12 +191,17 @@ class Staging:
         return sql.SQL("{} BETWEEN {} AND {}").format(self._held(self.hypertable.time), self.first_at, self.last_at)
 
     def _key(self) -> sql.Composed:
-        return _list(self.hypertable.key)
+        return listed(self.hypertable.key)
 
     @staticmethod
     def _held(name: str) -> sql.Identifier:
         return sql.Identifier("held", name)
 
 
-def _list(names: Any) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
+def create_temporary(connection: Connection, name: sql.Identifier, hypertable: Hypertable) -> None:
+    """Make a table with the hypertable's columns, which goes with the transaction."""
+    columns = [
+        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(declared.type))
+        for column, declared in hypertable.columns.items()
+    ]
+    connection.execute(sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(name, sql.SQL(", ").join(columns)))

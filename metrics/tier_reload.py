@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 
-import pgpq
 import pyarrow as pa
 from psycopg import sql
 
@@ -14,12 +13,15 @@ from lake.errors import PermanentError
 from lake.layout import Lake
 from metrics import tier_books, tier_sql
 from metrics.done import Done
-from metrics.server import connected, lock, table
+from metrics.encoded import encode, sent
+from metrics.server import connected, listed, lock, table
 from metrics.spec import SCHEMA, Hypertable
+from metrics.staging import create_temporary
 from metrics.tier import BATCH_ROWS, Mover
 from metrics.words import counted
 
 KEPT = timedelta(days=7)
+_STAGED = sql.Identifier("pg_temp", "staged_back")
 
 
 def run(
@@ -74,19 +76,9 @@ def _loaded_back(mover: Mover, copy: tier_books.Copy, until: datetime) -> Done:
 
 def _stage(mover: Mover, range: Range) -> None:
     """COPY the cold rows into a staging table; memory holds a batch of them."""
-    hypertable = mover.hypertable
-    columns = [
-        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(column.type))
-        for name, column in hypertable.columns.items()
-    ]
-    create = sql.SQL("CREATE TEMP TABLE staged_back ({}) ON COMMIT DROP")
-    mover.connection.execute(create.format(sql.SQL(", ").join(columns)))
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(mover.schema)
-    with mover.connection.cursor().copy("COPY pg_temp.staged_back FROM STDIN (FORMAT binary)") as copy:
-        copy.write(encoder.write_header())
-        for batch in _cold_rows(mover, range):
-            copy.write(encoder.write_batch(batch))
-        copy.write(encoder.finish())
+    create_temporary(mover.connection, _STAGED, mover.hypertable)
+    for batch in _cold_rows(mover, range):
+        sent(mover.connection, _STAGED, mover.hypertable, encode(mover.hypertable, batch))
 
 
 def _cold_rows(mover: Mover, range: Range) -> Iterator[pa.RecordBatch]:
@@ -113,9 +105,9 @@ def _wrong(hypertable: Hypertable, copy: tier_books.Copy) -> PermanentError:
 
 
 def _inserted(hypertable: Hypertable) -> sql.Composed:
-    names = sql.SQL(", ").join(map(sql.Identifier, hypertable.columns))
-    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM pg_temp.staged_back ON CONFLICT DO NOTHING").format(
-        table(hypertable.name), names, names
+    names = listed(hypertable.columns)
+    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING").format(
+        table(hypertable.name), names, names, _STAGED
     )
 
 

@@ -6,6 +6,7 @@ stops nothing.
 """
 
 import datetime
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -68,10 +69,11 @@ def schedule() -> dg.ScheduleDefinition:
     return nightly.schedule(NAME, "45 * * * *", "What is odd in the metrics.", name=NAME)
 
 
-def specs() -> list[dg.AssetCheckSpec]:
-    """One check for each asset of which something is watched."""
+@functools.cache
+def specs() -> tuple[dg.AssetCheckSpec, ...]:
+    """One check for each asset of which something is watched; the declarations are read once."""
     watched = dict.fromkeys(_asset(watch.hypertable) for watch in anomaly_spec.read().watches)
-    return [dg.AssetCheckSpec(CHECK, asset=asset, description="No incident is open.") for asset in watched]
+    return tuple(dg.AssetCheckSpec(CHECK, asset=asset, description="No incident is open.") for asset in watched)
 
 
 def results(seen: Sequence[Look], going_on: Sequence[Incident]) -> Iterator[dg.AssetCheckResult]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from metrics_rows import Address, Readings, fresh_database
+from metrics_rows import Address, Readings, emptied, fresh_database
 from nab_series import Series, files, series
 from platform_rows import fill, now, reading
 
@@ -73,11 +73,7 @@ def declared() -> spec.Spec:
 @pytest.fixture
 def store(metrics_dsn: str, declared: spec.Spec) -> str:
     """The DSN of a database in which the declaration is applied and every hypertable is empty."""
-    with connected(metrics_dsn) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS metrics CASCADE")
-        connection.commit()
-        state.apply(connection, declared)
-    return metrics_dsn
+    return emptied(metrics_dsn, declared)
 
 
 @pytest.fixture(scope="session")

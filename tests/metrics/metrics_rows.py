@@ -10,9 +10,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lake.errors import redact
-from metrics import spec, upkeep
+from metrics import spec, state, upkeep
 from metrics.batches import arrow_schema
-from metrics.server import edition
+from metrics.server import connected, edition
 
 NOW = datetime(2026, 6, 15, 10, 30, tzinfo=UTC)
 
@@ -24,6 +24,15 @@ class Address(str):
 
     def __repr__(self) -> str:
         return repr(redact(str(self)))
+
+
+def emptied(dsn: str, declared: spec.Spec) -> str:
+    """The DSN of a database in which the declaration is applied and every hypertable is empty."""
+    with connected(dsn) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS metrics CASCADE")
+        connection.commit()
+        state.apply(connection, declared)
+    return dsn
 
 
 def fresh_database(server: str, *, with_extension: bool = True) -> Iterator[str]:

@@ -7,9 +7,8 @@ import duckdb
 import psycopg
 import pytest
 from metrics_rows import Readings
-from tier_cases import DAY, LATER, RANGES, analyst, fill, hot, of, prepared, tiered, whole
+from tier_cases import DAY, LATER, RANGES, analyst, cold_files, fill, hot, of, prepared, tiered, whole
 
-from lake import cold, commit
 from lake.errors import PlatformError
 from lake.layout import Lake
 from metrics import spec, tier
@@ -55,9 +54,7 @@ def test_a_condition_on_the_time_reads_no_rows_of_other_times(
     """Held by its effect: the rows of the other days' files are spoilt, and their footers are not."""
     fill(store, readings)
     tier.run(store, lake, tiered(declared).hypertables[0], LATER)
-    delta = commit.table(lake, cold.address("sensor_readings"))
-    assert delta is not None
-    for file in commit.files(delta):
+    for file in cold_files(lake):
         if "2026-06-11T" not in json.loads(file.stats)["minValues"]["read_at"]:
             with (Path(lake.root) / "metrics_cold" / "sensor_readings" / file.path).open("r+b") as spoilt:
                 spoilt.seek(4)

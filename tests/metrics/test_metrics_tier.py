@@ -1,6 +1,5 @@
 """Tiering: rows leave the server only once the lake has them, checked, and the roll-ups have them, too."""
 
-from contextlib import closing
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from metrics_rows import NOW, Readings, all_rows
-from tier_cases import DAY, LATER, RANGES, START, book, fill, hot, in_lake, of, prepared, tiered
+from tier_cases import DAY, LATER, RANGES, START, book, cold_files, fill, hot, in_lake, moving, of, prepared, tiered
 
 from lake import cold, commit, read
 from lake.errors import PermanentError
@@ -56,9 +55,7 @@ def test_cold_files_are_zstd_sorted_by_segment_and_time_and_lie_under_their_year
 ) -> None:
     fill(store, readings)
     tier.run(store, lake, tiered(declared).hypertables[0], LATER)
-    delta = commit.table(lake, cold.address("sensor_readings"))
-    assert delta is not None
-    path = commit.files(delta)[0].path
+    path = cold_files(lake)[0].path
     assert path.startswith("year=2026/part-")
     file = pq.ParquetFile(f"{lake.root}/metrics_cold/sensor_readings/{path}")
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
@@ -112,19 +109,16 @@ def test_rows_that_change_after_the_copy_keep_their_range_until_it_is_copied_aga
     store: str, declared: spec.Spec, readings: Readings, lake: Lake
 ) -> None:
     fill(store, readings)
-    one = tiered(declared).hypertables[0]
     prepared(store, tiered(declared))
-    with connected(store) as connection:
-        connection.autocommit = True
-        with closing(tier.Mover(store, lake, one, connection, LATER)) as mover:
-            mover.checked(RANGES[0])
-            mover.sum_up(RANGES[0])
-            late = readings.rows((START + timedelta(minutes=7), 9, 1, 1.0, 1.0, 1.0))
-            load(store, readings.hypertable, late.to_reader(), now=NOW)
-            mover.sum_up(RANGES[0])
-            assert mover.leave(RANGES[0]) == "its rows changed since they were copied (144 then, 145 now)"
-            assert book(store) == [(START, 144, False)]
-            assert mover.move(RANGES[0]).count == 1
+    with moving(store, lake, tiered(declared)) as mover:
+        mover.checked(RANGES[0])
+        mover.sum_up(RANGES[0])
+        late = readings.rows((START + timedelta(minutes=7), 9, 1, 1.0, 1.0, 1.0))
+        load(store, readings.hypertable, late.to_reader(), now=NOW)
+        mover.sum_up(RANGES[0])
+        assert mover.leave(RANGES[0]) == "its rows changed since they were copied (144 then, 145 now)"
+        assert book(store) == [(START, 144, False)]
+        assert mover.move(RANGES[0]).count == 1
     assert book(store) == [(START, 145, True)]
     assert in_lake(lake) == 145
 
@@ -139,10 +133,8 @@ def test_the_server_itself_refuses_to_drop_what_is_not_in_the_roll_ups_or_not_co
     assert of(store, f"SELECT metrics._leave('sensor_readings', {ends})") == (
         "it has no copy in the lake that waits for this",
     )
-    with connected(store) as connection:
-        connection.autocommit = True
-        with closing(tier.Mover(store, lake, tiered(declared).hypertables[0], connection, LATER)) as mover:
-            mover.checked(RANGES[0])
+    with moving(store, lake, tiered(declared)) as mover:
+        mover.checked(RANGES[0])
     assert of(store, f"SELECT metrics._leave('sensor_readings', {ends})") == ("its roll-ups are not up to date",)
     assert hot(store)[0] == 720
 
@@ -161,11 +153,9 @@ def test_a_truncated_or_altered_copy_is_never_the_reason_to_drop(
 ) -> None:
     rows = fill(store, readings)
     one = tiered(declared).hypertables[0]
-    with connected(store) as connection:
-        connection.autocommit = True
-        prepared(store, tiered(declared))
-        with closing(tier.Mover(store, lake, one, connection, LATER)) as mover:
-            mover.checked(RANGES[0])
+    prepared(store, tiered(declared))
+    with moving(store, lake, tiered(declared)) as mover:
+        mover.checked(RANGES[0])
     (path,) = Path(lake.root).rglob("*.parquet")
     content = path.read_bytes()
     middle = len(content) // 2
@@ -287,12 +277,10 @@ def test_a_copy_that_breaks_while_its_range_is_on_its_way_brings_the_servers_row
     rows = fill(store, readings)
     one = tiered(declared).hypertables[0]
     prepared(store, tiered(declared))
-    with connected(store) as connection:
-        connection.autocommit = True
-        with closing(tier.Mover(store, lake, one, connection, LATER)) as mover:
-            mover.checked(RANGES[0])
-            mover.sum_up(RANGES[0])
-            assert mover.leave(RANGES[0]) is None
+    with moving(store, lake, tiered(declared)) as mover:
+        mover.checked(RANGES[0])
+        mover.sum_up(RANGES[0])
+        assert mover.leave(RANGES[0]) is None
     (path,) = Path(lake.root).rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-50])
     assert book(store) == [(START, 144, True)]

@@ -4,19 +4,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import pytest
 from metrics_rows import Readings
-from tier_cases import DAY, LATER, RANGES, analyst, book, fill, hot, in_lake, prepared, tiered, whole
+from tier_cases import DAY, LATER, RANGES, analyst, book, fill, hot, in_lake, moving, prepared, tiered, whole
 from tier_victim import STEPS
 
 from lake import cold, read
 from lake.layout import Lake
 from metrics import spec, tier, tier_reload
-from metrics.server import connected
 
 NAIVE = "SELECT count(*) FROM (SELECT read_at FROM metrics_store.sensor_readings UNION ALL SELECT read_at FROM {})"
 
@@ -98,10 +96,8 @@ def test_copied_and_not_dropped_yet_rows_are_counted_once_where_a_plain_union_co
 ) -> None:
     rows = fill(store, readings)
     prepared(store, tiered(declared))
-    with connected(store) as connection:
-        connection.autocommit = True
-        with closing(tier.Mover(store, lake, tiered(declared).hypertables[0], connection, LATER)) as mover:
-            mover.checked(RANGES[0])
+    with moving(store, lake, tiered(declared)) as mover:
+        mover.checked(RANGES[0])
     with analyst(store) as session:
         relation = read.relation(lake, cold.address("sensor_readings"))
         assert session.execute(NAIVE.format(relation)).fetchall() == [(rows + 144,)]

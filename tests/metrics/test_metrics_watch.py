@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from metrics_rows import Readings, address
+from metrics_rows import Readings, address, emptied
 
 from lake.errors import TransientError
 from lake.layout import Lake
@@ -34,11 +34,7 @@ def sensors(declared: spec.Spec) -> spec.Spec:
 
 @pytest.fixture
 def store(metrics_dsn: str, sensors: spec.Spec) -> str:
-    with connected(metrics_dsn) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS metrics CASCADE")
-        connection.commit()
-        state.apply(connection, sensors)
-    return metrics_dsn
+    return emptied(metrics_dsn, sensors)
 
 
 @pytest.fixture

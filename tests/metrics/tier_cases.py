@@ -1,7 +1,7 @@
 """A hypertable that is tiered, rows for it, and what became of them in the server and in the lake."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import pytest
 from metrics_rows import NOW, Readings
 from psycopg.conninfo import conninfo_to_dict
 
-from lake import cold, read
+from lake import cold, commit, read
 from lake.cold import Range
 from lake.layout import Lake
-from metrics import spec, tier_sql
+from lake.parquet import Written
+from metrics import spec, tier, tier_sql
 from metrics.load import load
 from metrics.server import connected
 from warehouse import access
@@ -61,9 +62,25 @@ def book(dsn: str) -> list[tuple[datetime, int, bool]]:
         ).fetchall()
 
 
+def cold_files(lake: Lake) -> list[Written]:
+    """The live files of the cold rows of sensor_readings."""
+    delta = commit.table(lake, cold.address("sensor_readings"))
+    assert delta is not None
+    return commit.files(delta)
+
+
 def chunks(dsn: str) -> int:
     query = "SELECT count(*) FROM timescaledb_information.chunks WHERE hypertable_name = 'sensor_readings'"
     return of(dsn, query)[0]  # type: ignore[return-value]
+
+
+@contextmanager
+def moving(dsn: str, lake: Lake, one: spec.Spec) -> Iterator[tier.Mover]:
+    """What moves the ranges of the one hypertable of a declaration, to be led step by step."""
+    with connected(dsn) as connection:
+        connection.autocommit = True
+        with closing(tier.Mover(dsn, lake, one.hypertables[0], connection, LATER)) as mover:
+            yield mover
 
 
 def prepared(dsn: str, one: spec.Spec) -> None:
