@@ -6,7 +6,8 @@
   - of the lines, which files of the lake hold each day (`_lake_file`). A file of the lake never changes: other rows lie in
     another file. Telling the files of a day costs its column of instants;
   - of what is joined by key (orders), which files held the rows that a day's lines found;
-  - of each dimension, when which of its ids began to mean what (`changes`).
+  - of each dimension, when which of its ids began to mean what (`changes`);
+  - of what any row may be joined with (`whole`, the calendar), all of it: if it differs, all days are in question.
 
   A day is in question when its files differ, when a file that its lines had joined is gone, when one of its lines
   finds its order in a new file, or when an id that it names means something else from then on. Where that cannot be
@@ -14,14 +15,14 @@
 
   `delete_stale_days` compares the days in question with their lines, so a file that was only rewritten costs a look.
 #}
-{% macro changed_days(instant, lines, joined=none, on=none, dimensions={}) %}
+{% macro changed_days(instant, lines, joined=none, on=none, dimensions={}, whole=none) %}
     {# only a build may write down what it looks at #}
     {% if not execute or flags.WHICH not in ("build", "run") %} {{ return(none) }} {% endif %}
     {% do run_query("drop table if exists " ~ seen("days")) %}
     {% if not has_files([lines, joined]) %}
         {% do run_query("drop table if exists " ~ seen("project_now")) %} {{ return(none) }}
     {% endif %}
-    {% do look(instant, lines, joined, dimensions) %}
+    {% do look(instant, lines, joined, dimensions, whole) %}
     {% set wanted = ["files"] + (["joined"] if joined is not none else []) + dimensions.keys() | list %}
     {% if is_incremental() and all_files_are_named() and is_remembered(wanted) %}
         {% set days = differing_days(instant, lines, joined, on, dimensions) %}
@@ -165,7 +166,7 @@
 {% endmacro %}
 
 {# Write down what there is, before anything is read: what comes meanwhile is news for the next build. #}
-{% macro look(instant, lines, joined, dimensions) %}
+{% macro look(instant, lines, joined, dimensions, whole) %}
     {% set files %}
         select 'lines' as part, {{ utc_day(instant) }} as day, _lake_file as file, count(*) as row_count
         from {{ lines }}
@@ -178,7 +179,7 @@
         {% endif %}
     {% endset %}
     {% do run_query("create or replace table " ~ seen("files_now") ~ " as " ~ files) %}
-    {% do look_at_meanings(dimensions) %} {% do look_at_project() %}
+    {% do look_at_meanings(dimensions) %} {% do look_at_project(whole) %}
 {% endmacro %}
 
 {% macro look_at_meanings(dimensions) %}
@@ -187,11 +188,17 @@
     {% endfor %}
 {% endmacro %}
 
-{% macro look_at_project() %}
+{% macro look_at_project(whole=none) %}
     {% set found = {"names": [], "code": [model.raw_code]} %}
     {% do upstream(model.unique_id, found) %}
     {% set project %}
-        select '{{ local_md5(found.code | join) }}' as code, md5(string_agg(sql, ';' order by view_name)) as views
+        select
+            '{{ local_md5(found.code | join) }}'
+            {% if whole is not none %}
+                || (select coalesce({{ order_free_hash(whole.columns) }}, 0) from {{ whole.relation }})
+            {% endif %}
+            as code,
+            md5(string_agg(sql, ';' order by view_name)) as views
         from duckdb_views()
         where not internal and view_name in ('{{ found.names | join("', '") }}')
     {% endset %}
@@ -253,7 +260,7 @@
 {% endmacro %}
 
 {# Remember what the fact is built from: a post-hook, so in the transaction of the build. #}
-{% macro remember(instant, lines, joined=none, on=none, dimensions={}) %}
+{% macro remember(instant, lines, joined=none, on=none, dimensions={}, whole=none) %}
     {% if execute and "project_now" in remembered() %}
         {{ keep(["project", "files"] + dimensions.keys() | list) }}
         {% if joined is not none %}

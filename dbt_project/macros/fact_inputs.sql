@@ -17,6 +17,25 @@
     }}
 {% endmacro %}
 
+{# What fct_orders is made from: an order is joined with its lines, and every milestone with the calendar. #}
+{% macro inputs_of_orders() %}
+    {{
+        return(
+            {
+                "instant": "ordered_at",
+                "lines": ref("int_shop_orders"),
+                "joined": ref("int_shop_order_items"),
+                "on": "order_id",
+                "dimensions": {
+                    "customer_id": {"relation": ref("int_customer_versions"), "key": "customer_key"},
+                    "store_id": {"relation": ref("int_shop_stores"), "columns": ["time_zone"]},
+                },
+                "whole": {"relation": ref("int_calendar_days"), "columns": ["date_day"]},
+            }
+        )
+    }}
+{% endmacro %}
+
 {# What metric_sensor_readings is made from. #}
 {% macro inputs_of_sensor_readings() %}
     {{

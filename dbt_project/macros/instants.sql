@@ -30,6 +30,42 @@
     make_date(cast(floor(epoch_us({{ instant }}) / 86400000000) as integer))
 {%- endmacro %}
 
+{# The day of an instant in a time zone, told by the zone's offset from UTC then, in microseconds, where that is known. #}
+{% macro local_date(instant, time_zone, offset_us) -%}
+    case
+        when {{ offset_us }} is null
+        then cast({{ local_time(instant, time_zone) }} as date)
+        else {{ shifted_day(instant, offset_us) }}
+    end
+{%- endmacro %}
+
+{% macro shifted_day(instant, offset_us) -%}
+    {{ return(adapter.dispatch("shifted_day", "watershed")(instant, offset_us)) }}
+{%- endmacro %}
+
+{% macro duckdb__shifted_day(instant, offset_us) -%}
+    make_date(cast(floor((epoch_us({{ instant }}) + {{ offset_us }}) / 86400000000) as integer))
+{%- endmacro %}
+
+{% macro spark__shifted_day(instant, offset_us) -%}
+    date_from_unix_date(cast(floor((unix_micros({{ instant }}) + {{ offset_us }}) / 86400000000) as int))
+{%- endmacro %}
+
+{# By how many microseconds the wall clock of a time zone is ahead of UTC when a day begins in UTC. #}
+{% macro utc_offset(day, time_zone) -%}
+    {{ return(adapter.dispatch("utc_offset", "watershed")(day, time_zone)) }}
+{%- endmacro %}
+
+{% macro duckdb__utc_offset(day, time_zone) -%}
+    {%- set begin = utc_instant("cast(" ~ day ~ " as timestamp)") -%}
+    (epoch_us({{ local_time(begin, time_zone) }}) - epoch_us({{ begin }}))
+{%- endmacro %}
+
+{% macro spark__utc_offset(day, time_zone) -%}
+    {%- set begin = utc_instant("cast(" ~ day ~ " as timestamp)") -%}
+    (unix_micros({{ local_time(begin, time_zone) }}) - unix_micros({{ begin }}))
+{%- endmacro %}
+
 {# The hour, in UTC, in which an instant lies; independent of the session's time zone. #}
 {% macro utc_hour(instant) -%} {{ utc_slot(instant, 60) }} {%- endmacro %}
 

@@ -40,7 +40,12 @@ COUNTED = {
         " sum(net_amount) from marts.fct_sales group by all",
     ),
 }
-FACTS = {"marts.fct_sales": "int_sale_lines", "metrics.metric_sensor_readings": "int_sensor_readings"}
+# facts, the key that only they have, and what they are made from
+FACTS = {
+    "marts.fct_sales": ("exclude (sale_key)", "int_sale_lines"),
+    "marts.fct_orders": ("exclude (order_key)", "int_order_milestones"),
+    "metrics.metric_sensor_readings": ("", "int_sensor_readings"),
+}
 
 
 @dataclass
@@ -182,8 +187,7 @@ def differing(place) -> dict[str, list[tuple[Any, ...]]]:
     """Per fact the rows that it has and its lines have not, or the other way round."""
     found = {}
     with duck.connect(place.layout.build, read_only=True, extensions=("delta",)) as connection:
-        for fact, lines in FACTS.items():
-            shed = "exclude (sale_key)" if fact == "marts.fct_sales" else ""
+        for fact, (shed, lines) in FACTS.items():
             built, wanted = f"select * {shed} from {fact}", f"select * from intermediate.{lines}"
             found[fact] = connection.execute(either(built, wanted)).fetchall()
     return found
