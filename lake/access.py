@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from lake import probe, s3
-from lake.errors import AccessDenied, LakeUnavailable, PermanentError, PlatformError, redact, says_full
+from lake.errors import AccessDenied, LakeUnavailable, PermanentError, PlatformError, is_full, redact
 from lake.layout import Lake
 
 # What S3 servers, botocore, Arrow, the Delta library and DuckDB say, and what it means. The first that is found holds.
@@ -119,7 +119,7 @@ def explained(lake: Lake, error: Exception) -> PlatformError:
     if isinstance(error, PlatformError):
         return error
     text, where = str(error), f"lake {lake.root}"
-    if _is_full(error):
+    if is_full(error):
         return PermanentError(where, "the disk is full", "free some space and run again; nothing committed is harmed")
     if "Read-only file system" in text or getattr(error, "errno", None) == errno.EROFS:
         return AccessDenied(where, "is read-only", "mount it writable, or set LAKE_ROOT elsewhere")
@@ -151,11 +151,6 @@ def broken_file(lake: Lake, text: str) -> PermanentError | None:
     what = "is missing" if re.search(r"No such file|NoSuchKey|\b404\b|not found", text, re.I) else "cannot be read"
     mend = f"run `watershed lake check {match[1]}`, then `watershed lake restore {match[1]}`"
     return PermanentError(f"lake table {match[1]}", f"file {match[2]} {what}", mend)
-
-
-def _is_full(error: Exception) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return getattr(error, "errno", None) in full or says_full(str(error))
 
 
 def _of_s3(lake: Lake, text: str) -> PlatformError | None:

@@ -17,6 +17,7 @@
 A message never holds a secret: build it from names, and pass text that came from a driver through `redact`.
 """
 
+import errno
 import re
 
 
@@ -81,6 +82,11 @@ _SECRETS = (
     (re.compile(r"(\b\w+://[^\s:/@]*):\S+@"), r"\1:***@"),  # up to the last @: a password may hold one
     (re.compile(r"(?i)(password|passwd|secret|access_key|token)(\s*[=:]\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)"), r"\1\2***"),
 )
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error of the system or of an engine is that of a full disk."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or says_full(str(error))
 
 
 def says_full(text: str) -> bool:

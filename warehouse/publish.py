@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from lake import duck
-from lake.errors import BuildFailed, Busy, PermanentError, PlatformError, says_full
+from lake.errors import BuildFailed, Busy, PermanentError, PlatformError, is_full
 from warehouse import build, clone, compact, lock, proof, release, releases, soundness
 from warehouse.layout import Layout, layout
 from warehouse.versions import Version, current, file_name, versions
@@ -147,7 +147,7 @@ def _copied(place: Layout, draft: Path) -> dict[str, int]:
     except duckdb.IOException as error:
         if "Could not set lock" in str(error):
             raise Busy(str(place.build), "another process has the build file open", "close it") from None
-        if says_full(str(error)):
+        if is_full(error):
             raise
         what = f"the build file cannot be read ({str(error).splitlines()[0]})"
         raise BuildFailed(str(place.build), what, "build again; the version in force stays") from None
@@ -198,7 +198,7 @@ def _told(place: Layout) -> Iterator[None]:
     except (OSError, duckdb.Error) as error:
         text, number = str(error), getattr(error, "errno", None)
         what, mend = text.splitlines()[0], "mend it"
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or says_full(text):
+        if is_full(error):
             what, mend = "the disk is full", "free some space"
         elif number == errno.EROFS or "Read-only file system" in text:
             what, mend = "the folder is on a read-only file system", "mount it writable"

@@ -11,7 +11,7 @@ from contextlib import suppress
 import duckdb
 
 from lake import layout as lake_layout
-from lake.errors import PermanentError, PlatformError, says_full
+from lake.errors import PermanentError, PlatformError, is_full
 from lake.layout import Lake
 from warehouse import clone, releases, soundness
 from warehouse.layout import Layout
@@ -107,7 +107,7 @@ def _export(place: Layout, version: Version, staying: set[int]) -> tuple[str, ..
         mend = f"{error.mend}; then `watershed warehouse publish` goes on with version {version.number}"
         raise type(error)(error.where, error.what, mend) from None
     except duckdb.Error as error:
-        if says_full(str(error)):
+        if is_full(error):
             raise
         what = f"version {version.number} cannot be read ({str(error).splitlines()[0]})"
         raise PermanentError(str(version.path), what, "publish again") from error

@@ -53,11 +53,12 @@ def planned() -> Iterator[str]:
 
 def applied(*, allow_data_loss: bool) -> Iterator[str]:
     """Make the server as declared; what was done, one sentence a step. Raises what `metrics.state.apply` raises."""
+    declared = spec.read()
     with connected(store()) as connection:
-        changes = state.apply(connection, spec.read(), allow_data_loss=allow_data_loss, now=clock.now())
+        changes = state.apply(connection, declared, allow_data_loss=allow_data_loss, now=clock.now())
         yield from _lines(changes)
         yield from readers.allow(connection, os.environ.get("METRICS_READER_DSN"))
-        left = state.drift(connection, spec.read())
+        left = state.drift(connection, declared)
     done = sum(1 for change in changes if change.statements and (allow_data_loss or not change.is_kept))
     yield f"{counted(done, 'step')} taken. {_as_declared(left)}" if done else _as_declared(left)
 

@@ -5,7 +5,7 @@
 
   - of the lines, which files of the lake hold each day (`_lake_file`). A file of the lake never changes: other rows lie in
     another file. Telling the files of a day costs its column of instants;
-  - of what is joined by key (orders), which files held the rows that a day's lines found;
+  - of what is joined by key (orders to lines, lines to orders), which files held the rows that a day's lines found;
   - of each dimension, when which of its ids began to mean what (`changes`);
   - of what any row may be joined with (`whole`, the calendar), all of it: if it differs, all days are in question.
 

@@ -26,44 +26,37 @@
 
 {% macro default__utc_day(instant) -%} cast({{ local_time(instant) }} as date) {%- endmacro %}
 
-{% macro duckdb__utc_day(instant) -%}
-    make_date(cast(floor(epoch_us({{ instant }}) / 86400000000) as integer))
-{%- endmacro %}
+{% macro duckdb__utc_day(instant) -%} {{ epoch_day(epoch_us(instant)) }} {%- endmacro %}
 
 {# The day of an instant in a time zone, told by the zone's offset from UTC then, in microseconds, where that is known. #}
 {% macro local_date(instant, time_zone, offset_us) -%}
     case
         when {{ offset_us }} is null
         then cast({{ local_time(instant, time_zone) }} as date)
-        else {{ shifted_day(instant, offset_us) }}
+        else {{ epoch_day("(" ~ epoch_us(instant) ~ " + " ~ offset_us ~ ")") }}
     end
-{%- endmacro %}
-
-{% macro shifted_day(instant, offset_us) -%}
-    {{ return(adapter.dispatch("shifted_day", "watershed")(instant, offset_us)) }}
-{%- endmacro %}
-
-{% macro duckdb__shifted_day(instant, offset_us) -%}
-    make_date(cast(floor((epoch_us({{ instant }}) + {{ offset_us }}) / 86400000000) as integer))
-{%- endmacro %}
-
-{% macro spark__shifted_day(instant, offset_us) -%}
-    date_from_unix_date(cast(floor((unix_micros({{ instant }}) + {{ offset_us }}) / 86400000000) as int))
 {%- endmacro %}
 
 {# By how many microseconds the wall clock of a time zone is ahead of UTC when a day begins in UTC. #}
 {% macro utc_offset(day, time_zone) -%}
-    {{ return(adapter.dispatch("utc_offset", "watershed")(day, time_zone)) }}
+    {%- set begin = utc_instant("cast(" ~ day ~ " as timestamp)") -%}
+    ({{ epoch_us(local_time(begin, time_zone)) }} - {{ epoch_us(begin) }})
 {%- endmacro %}
 
-{% macro duckdb__utc_offset(day, time_zone) -%}
-    {%- set begin = utc_instant("cast(" ~ day ~ " as timestamp)") -%}
-    (epoch_us({{ local_time(begin, time_zone) }}) - epoch_us({{ begin }}))
-{%- endmacro %}
+{# Microseconds from the beginning of 1970 to an instant in UTC, or to a wall-clock time. #}
+{% macro epoch_us(instant) -%} {{ return(adapter.dispatch("epoch_us", "watershed")(instant)) }} {%- endmacro %}
 
-{% macro spark__utc_offset(day, time_zone) -%}
-    {%- set begin = utc_instant("cast(" ~ day ~ " as timestamp)") -%}
-    (unix_micros({{ local_time(begin, time_zone) }}) - unix_micros({{ begin }}))
+{% macro duckdb__epoch_us(instant) -%} epoch_us({{ instant }}) {%- endmacro %}
+
+{% macro spark__epoch_us(instant) -%} unix_micros({{ instant }}) {%- endmacro %}
+
+{# The day that lies so many microseconds after the beginning of 1970. #}
+{% macro epoch_day(micros) -%} {{ return(adapter.dispatch("epoch_day", "watershed")(micros)) }} {%- endmacro %}
+
+{% macro duckdb__epoch_day(micros) -%} make_date(cast(floor({{ micros }} / 86400000000) as integer)) {%- endmacro %}
+
+{% macro spark__epoch_day(micros) -%}
+    date_from_unix_date(cast(floor({{ micros }} / 86400000000) as int))
 {%- endmacro %}
 
 {# The hour, in UTC, in which an instant lies; independent of the session's time zone. #}
@@ -90,13 +83,5 @@
 
 {# Hours from one instant to a later one, to the hundredth; negative if it is earlier. #}
 {% macro hours_between(earlier, later) -%}
-    {{ return(adapter.dispatch("hours_between", "watershed")(earlier, later)) }}
-{%- endmacro %}
-
-{% macro duckdb__hours_between(earlier, later) -%}
-    cast((epoch_us({{ later }}) - epoch_us({{ earlier }})) / 3600000000.0 as decimal(12, 2))
-{%- endmacro %}
-
-{% macro spark__hours_between(earlier, later) -%}
-    cast((unix_micros({{ later }}) - unix_micros({{ earlier }})) / 3600000000.0 as decimal(12, 2))
+    cast(({{ epoch_us(later) }} - {{ epoch_us(earlier) }}) / 3600000000.0 as decimal(12, 2))
 {%- endmacro %}

@@ -1,4 +1,4 @@
-"""Small lakes for the warehouse's tests: Delta tables in the shape of the processed zone."""
+"""Small lakes for the warehouse's tests, in the shape of the processed zone, and what a build looked at in them."""
 
 import json
 from collections.abc import Iterable
@@ -9,6 +9,8 @@ from typing import Any
 
 import deltalake
 import pyarrow as pa
+
+from lake import duck
 
 INSTANT = pa.timestamp("us", tz="UTC")
 MONEY = pa.decimal128(12, 2)
@@ -118,6 +120,14 @@ def write_days(lake: Path, table: str, rows: Rows, days: Iterable[str], loaded_a
     if of_days:
         filled = _filled(table, rows, loaded_at)
         deltalake.write_deltalake(_path(lake, table), filled, mode="overwrite", predicate=of_days)
+
+
+def looked_at(place: Any, fact: str) -> list[str]:
+    """The days of a fact that the last run has compared with what they are made from."""
+    with duck.connect(place.layout.build, read_only=True) as connection:
+        return [
+            day for (day,) in connection.execute(f"select day::varchar from seen.{fact}__days order by 1").fetchall()
+        ]
 
 
 def _path(lake: Path, table: str) -> str:

@@ -38,14 +38,12 @@ with
     -- an accelerator: `at time zone` with a zone per row costs 4 CPU-seconds per million instants; on most days of a
     -- zone it is one offset, and where it is not, or the calendar does not reach, rows are asked one by one
     zones as (
-        select distinct time_zone
-        from
-            (
-                select time_zone
-                from stores
-                union all
-                select 'UTC'
-            ) as named
+
+        select time_zone
+        from stores
+        union
+        select 'UTC'
+
     ),
 
     zone_days as (
