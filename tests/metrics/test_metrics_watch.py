@@ -226,7 +226,8 @@ def test_a_tiered_range_that_did_not_go_is_found_and_tiering_mends_it(
 def test_a_chunk_too_large_for_the_servers_memory_names_the_interval_that_fits(
     store: str, readings: Readings, look: Look
 ) -> None:
-    load(store, readings.hypertable, readings.table(NOW - DAY, 60).to_reader(), now=NOW)
+    midnight = (NOW - DAY).replace(hour=0, minute=0, second=0)
+    load(store, readings.hypertable, readings.table(midnight, 60).to_reader(), now=NOW)  # one chunk, at any hour
     found = look(limits=Limits(memory_share=0.0001))
     assert failing(found) == [MEMORY]
     assert "its newest chunk has 0.1 MB with indexes" in found[MEMORY].what
