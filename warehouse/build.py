@@ -67,8 +67,9 @@ def run(
         everything = full_refresh or unit_tests or not reuse
         plan = None if select or exclude or state else news.plan(place, before, project, everything=everything)
         command = _command(_named(plan, project["nodes"]) or select, exclude, full_refresh, unit_tests, state)
-        found = [] if plan and not plan.build else _built(place, command, on_progress)
-        extents = _extents(place.build, views=not os.environ.get("LAKE_ROOT", "").startswith("s3://"))
+        views: dict[str, int] = {}
+        found = [] if plan and not plan.build else _built(place, command, views, on_progress)
+        extents = _extents(place.build, views if found or _is_on_s3() else None)
         results = tuple(_result(result, extents) for result in found)
         if plan:
             stamp = news.stamp(place) if found else before.stamp
@@ -148,9 +149,12 @@ def _named(plan: news.Plan | None, nodes: Mapping[str, Any]) -> list[str]:
     return [nodes[unique_id]["name"] for unique_id in plan.build] if plan and plan.reuse else []
 
 
-def _built(place: Layout, command: list[str], on_progress: Callable[[Progress], None] | None) -> list[Any]:
-    """What dbt says of each node that it built or tested."""
-    outcome = runner.invoke(place, command, _listener(place, on_progress))
+def _built(
+    place: Layout, command: list[str], views: dict[str, int], on_progress: Callable[[Progress], None] | None
+) -> list[Any]:
+    """What dbt says of each node that it built or tested; the rows of the lake's views are written into `views`."""
+    listener = _listener(place, on_progress)
+    outcome = runner.invoke(place, command, listener, lambda connection: views.update(_view_rows(connection)))
     if outcome.result is None:
         raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
     return list(outcome.result.results)
@@ -225,23 +229,34 @@ def _reused(
         )
 
 
-def _extents(path: Path, *, views: bool) -> dict[str, tuple[int, int]]:
-    """Rows and bytes of every table and, if asked for, of the views that rename a table of the lake.
-
-    Those are counted by the footers of the lake's files, on S3 by as many requests; a view that joins would be computed
-    (3 of 56 CPU-seconds at TPC-H's SF 1).
-    """
+def _extents(path: Path, views: Mapping[str, int] | None) -> dict[str, tuple[int, int]]:
+    """Rows and bytes of every table and view; the rows of views are counted here if they are not known yet."""
     if not path.exists():
         return {}
-    with duck.connect(path, read_only=True, extensions=duck.EXTENSIONS if views else ()) as connection:
+    with duck.connect(path, read_only=True, extensions=duck.EXTENSIONS if views is None else ()) as connection:
+        views = _view_rows(connection) if views is None else views
         names = connection.execute("select schema_name, table_name from duckdb_tables() order by all").fetchall()
         sizes = [_bytes(connection, schema, name) for schema, name in names]
-        if views:
-            query = "select schema_name, view_name from duckdb_views() where schema_name = 'staging' order by all"
-            more = connection.execute(query).fetchall()
-            names, sizes = names + more, sizes + [0] * len(more)
         counts = _counts(connection, names)
-    return {f"{schema}.{name}": it for (schema, name), it in zip(names, zip(counts, sizes, strict=True), strict=True)}
+    tables = {f"{schema}.{name}": it for (schema, name), it in zip(names, zip(counts, sizes, strict=True), strict=True)}
+    return tables | {name: (rows, 0) for name, rows in views.items()}
+
+
+def _view_rows(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Rows of the views that rename a table of the lake, none if that is on S3.
+
+    They are counted by the footers of the lake's files, on S3 by as many requests; a view that joins would be computed
+    (3 of 56 CPU-seconds at TPC-H's SF 1).
+    """
+    if _is_on_s3():
+        return {}
+    query = "select schema_name, view_name from duckdb_views() where schema_name = 'staging' order by all"
+    names = connection.execute(query).fetchall()
+    return {f"{schema}.{name}": it for (schema, name), it in zip(names, _counts(connection, names), strict=True)}
+
+
+def _is_on_s3() -> bool:
+    return os.environ.get("LAKE_ROOT", "").startswith("s3://")
 
 
 def _relations(path: Path) -> list[Relation]:

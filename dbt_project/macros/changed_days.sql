@@ -108,8 +108,13 @@
 {# The days in question as pairs of their first day and the day after; none if all days are. #}
 {% macro days_in_question() %}
     {% if not execute or "days" not in remembered() %} {{ return(none) }} {% endif %}
+    {{ return(day_ranges("select day from " ~ seen("days"))) }}
+{% endmacro %}
+
+{# What a query answers in its column `day`, as pairs of a first day and the day after the last that follows it. #}
+{% macro day_ranges(days) %}
     {% set islands %}
-        select day, day - cast(row_number() over (order by day) as integer) as island from {{ seen("days") }}
+        select day, day - cast(row_number() over (order by day) as integer) as island from ({{ days }})
     {% endset %}
     {% set ranges = run_query(
         "select cast(min(day) as varchar), cast(max(day) + 1 as varchar) from ("
@@ -126,13 +131,11 @@
     {% if ranges is none %} true
     {% elif not ranges %} false
     {% else %}
-        {{ instant }} >= cast('{{ ranges[0][0] }} 00:00:00+00' as timestamptz)
-        and {{ instant }} < cast('{{ ranges[-1][1] }} 00:00:00+00' as timestamptz)
+        {{ instant }} >= {{ midnight(ranges[0][0]) }} and {{ instant }} < {{ midnight(ranges[-1][1]) }}
         {% if ranges | length > 1 %}
             and (
                 {% for range in ranges %}
-                    {{ instant }} >= cast('{{ range[0] }} 00:00:00+00' as timestamptz)
-                    and {{ instant }} < cast('{{ range[1] }} 00:00:00+00' as timestamptz)
+                    {{ instant }} >= {{ midnight(range[0]) }} and {{ instant }} < {{ midnight(range[1]) }}
                     {% if not loop.last %} or {% endif %}
                 {% endfor %}
             )

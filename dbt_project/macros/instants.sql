@@ -76,10 +76,13 @@
     timestamp_seconds(floor(unix_timestamp({{ instant }}) / {{ minutes * 60 }}) * {{ minutes * 60 }})
 {%- endmacro %}
 
-{# The ends of validity of type 2 dimensions: before any sale, and after any sale. #}
-{% macro beginning_of_time() -%} cast('1900-01-01 00:00:00+00' as timestamptz) {%- endmacro %}
+{# The instant at which a day, written as 2026-01-31, begins in UTC. #}
+{% macro midnight(day) -%} cast('{{ day }} 00:00:00+00' as timestamptz) {%- endmacro %}
 
-{% macro end_of_time() -%} cast('9999-12-31 00:00:00+00' as timestamptz) {%- endmacro %}
+{# The ends of validity of type 2 dimensions: before any sale, and after any sale. #}
+{% macro beginning_of_time() -%} {{ midnight("1900-01-01") }} {%- endmacro %}
+
+{% macro end_of_time() -%} {{ midnight("9999-12-31") }} {%- endmacro %}
 
 {# Hours from one instant to a later one, to the hundredth; negative if it is earlier. #}
 {% macro hours_between(earlier, later) -%}

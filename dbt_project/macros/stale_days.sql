@@ -7,23 +7,24 @@
   days; the model appends the days that are not there (`missing_days`), in the same transaction. dbt's own
   `delete+insert` and `microbatch` keep the rows of a day that was reloaded empty.
 
-  Only the days in question are compared, where these are known (`changed_days`); otherwise all are.
+  Only the days in question are compared, where these are known (`changed_days`); otherwise all are. A day that the fact
+  does not hold yet has nothing to be compared with.
 #}
 {% macro delete_stale_days(lines, instant, derived=[]) %}
     {% set ranges = days_in_question() %}
     {% if is_incremental() and ranges != [] %}
-        {% set compared = [] %}
+        {% set held = held_days(instant, ranges) %} {% set compared = [] %}
         {% for column in adapter.get_columns_in_relation(this) if column.name not in derived %}
             {% do compared.append(column.name) %}
         {% endfor %}
         create or replace table {{ seen("stale") }} as
         select built.day
-        from ({{ day_fingerprints(this, instant, compared, ranges) }}) as built
-        left join ({{ day_fingerprints(lines, instant, compared, ranges) }}) as lines on built.day = lines.day
+        from ({{ day_fingerprints(this, instant, compared, held) }}) as built
+        left join ({{ day_fingerprints(lines, instant, compared, held) }}) as lines on built.day = lines.day
         where lines.day is null or built.row_count <> lines.row_count or built.fingerprint <> lines.fingerprint
         ;
         delete from {{ this }}
-        where {{ on_days(instant, ranges) }} and {{ utc_day(instant) }} in (select day from {{ seen("stale") }})
+        where {{ on_days(instant, held) }} and {{ utc_day(instant) }} in (select day from {{ seen("stale") }})
     {% else %}
         drop table if exists {{ seen("stale") }}
         ;
@@ -35,6 +36,18 @@
             ;
         {% endif %}
     {% endif %}
+{% endmacro %}
+
+{# Those of the days in question on which the fact has rows; none if all days are in question. #}
+{% macro held_days(instant, ranges) %}
+    {% if ranges is none %} {{ return(none) }} {% endif %}
+    {{
+        return(
+            day_ranges(
+                "select distinct " ~ utc_day(instant) ~ " as day from " ~ this ~ " where " ~ on_days(instant, ranges)
+            )
+        )
+    }}
 {% endmacro %}
 
 {# One row per UTC day: row count and an order-free fingerprint of the columns. #}
@@ -59,8 +72,11 @@
 {% macro missing_days(instant, ranges=none) %}
     {% if is_incremental() %}
         {{ on_days(instant, ranges) }}
-        and {{ utc_day(instant) }}
-        not in (select distinct {{ utc_day(instant) }} from {{ this }} where {{ instant }} is not null)
+        and {{ utc_day(instant) }} not in (
+            select distinct {{ utc_day(instant) }}
+            from {{ this }}
+            where {{ instant }} is not null and {{ on_days(instant, ranges) }}
+        )
     {% else %} true
     {% endif %}
 {% endmacro %}

@@ -99,7 +99,7 @@ WRONGS: tuple[tuple[Callable[[Manifest], object], Callable[[Manifest], Iterator[
         rules.columns_are_described,
         "dim_store.city",
     ),
-    (lambda it: model(it, "int_local_days").update(columns={}), rules.columns_are_described, "int_local_days"),
+    (lambda it: model(it, "int_utc_offsets").update(columns={}), rules.columns_are_described, "int_utc_offsets"),
     (lambda it: model(it, "dim_store")["config"]["meta"].pop("owner"), rules.models_have_an_owner, "dim_store"),
     (
         lambda it: model(it, "fct_sales")["config"]["contract"].update(enforced=False),

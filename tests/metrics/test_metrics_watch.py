@@ -19,6 +19,7 @@ from metrics.server import connected
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # policies go by the server's clock, so these tests do, too
 DAY = timedelta(days=1)
+MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)  # rows from here on fill as many chunks at any hour of the day
 APPLY = "mend it with `watershed metrics apply`, after a look at `watershed metrics plan`"
 
 Look = Callable[..., dict[str, Finding]]
@@ -85,12 +86,12 @@ def job_of(dsn: str, procedure: str, relation: str = "sensor_readings") -> int:
 def test_a_store_that_is_kept_has_nothing_to_mend(
     store: str, sensors: spec.Spec, readings: Readings, look: Look
 ) -> None:
-    load(store, readings.hypertable, readings.table(NOW - 5 * DAY, 700).to_reader(), now=NOW)
+    load(store, readings.hypertable, readings.table(MIDNIGHT - 5 * DAY, 700).to_reader(), now=NOW)
     keep(store, sensors)
     found = look()
     assert failing(found) == []
     assert set(found) == {*OF_HYPERTABLE, CLOCK}
-    assert found[MEMORY].what.startswith("6 chunks, the newest with ")
+    assert found[MEMORY].what.startswith("5 chunks, the newest with ")
 
 
 def test_what_was_never_applied_is_told_once(store: str, look: Look) -> None:
@@ -131,7 +132,7 @@ def test_a_change_by_hand_is_found_and_applying_mends_it(
 def test_roll_ups_that_are_behind_are_found_and_upkeep_mends_it(
     store: str, sensors: spec.Spec, readings: Readings, look: Look
 ) -> None:
-    load(store, readings.hypertable, readings.table(NOW - 5 * DAY, 700).to_reader(), now=NOW)
+    load(store, readings.hypertable, readings.table(MIDNIGHT - 5 * DAY, 700).to_reader(), now=NOW)
     assert failing(look()) == []
     assert due.due(store, sensors, NOW, timedelta(minutes=20)) == []
     run(store, "UPDATE metrics._dirty SET marked_at = marked_at - INTERVAL '61 minutes' WHERE rollup = '1h'")
@@ -187,7 +188,7 @@ def test_upkeep_that_failed_is_told_with_its_error_until_it_succeeds(
 def test_retention_that_did_not_run_is_found_and_upkeep_mends_it(
     store: str, sensors: spec.Spec, readings: Readings, look: Look
 ) -> None:
-    load(store, readings.hypertable, readings.table(NOW - 5 * DAY, 700).to_reader(), now=NOW)
+    load(store, readings.hypertable, readings.table(MIDNIGHT - 5 * DAY, 700).to_reader(), now=NOW)
     upkeep.run(store, sensors, NOW)
     later = NOW + 28 * DAY
     found = look(later)
@@ -226,8 +227,7 @@ def test_a_tiered_range_that_did_not_go_is_found_and_tiering_mends_it(
 def test_a_chunk_too_large_for_the_servers_memory_names_the_interval_that_fits(
     store: str, readings: Readings, look: Look
 ) -> None:
-    midnight = (NOW - DAY).replace(hour=0, minute=0, second=0)
-    load(store, readings.hypertable, readings.table(midnight, 60).to_reader(), now=NOW)  # one chunk, at any hour
+    load(store, readings.hypertable, readings.table(MIDNIGHT - DAY, 60).to_reader(), now=NOW)
     found = look(limits=Limits(memory_share=0.0001))
     assert failing(found) == [MEMORY]
     assert "its newest chunk has 0.1 MB with indexes" in found[MEMORY].what

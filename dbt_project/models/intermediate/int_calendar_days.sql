@@ -7,22 +7,14 @@ with
 
     days as ({{ dbt.date_spine("day", first_day, end_day) }}),
 
-    sales as (
-
-        select min(local_date) as first_sale_date, max(local_date) as last_sale_date
-        from {{ ref("int_local_days") }}
-        where local_date >= {{ first_day }} and local_date < {{ end_day }}
-
-    ),
-
     bounds as (
 
         select
-            cast({{ dbt.date_trunc("year", "coalesce(first_sale_date, current_date)") }} as date) as from_date,
-            cast(
-                {{ dbt.date_trunc("year", dbt.dateadd("year", 2, "coalesce(last_sale_date, current_date)")) }} as date
-            ) as until_date
-        from sales
+            coalesce(first_day, cast({{ dbt.date_trunc("year", "current_date") }} as date)) as first_day,
+            coalesce(
+                end_day, cast({{ dbt.date_trunc("year", dbt.dateadd("year", 2, "current_date")) }} as date)
+            ) as end_day
+        from {{ ref("int_sale_years") }}
 
     ),
 
@@ -31,9 +23,7 @@ with
         select cast(days.date_day as date) as date_day
         from days
         inner join
-            bounds
-            on cast(days.date_day as date) >= bounds.from_date
-            and cast(days.date_day as date) < bounds.until_date
+            bounds on cast(days.date_day as date) >= bounds.first_day and cast(days.date_day as date) < bounds.end_day
 
     )
 

@@ -35,34 +35,7 @@ with
 
     ),
 
-    -- an accelerator: `at time zone` with a zone per row costs 4 CPU-seconds per million instants; on most days of a
-    -- zone it is one offset, and where it is not, or the calendar does not reach, rows are asked one by one
-    zones as (
-
-        select time_zone
-        from stores
-        union
-        select 'UTC'
-
-    ),
-
-    zone_days as (
-
-        select
-            zones.time_zone,
-            calendar.date_day,
-            {{ utc_offset("calendar.date_day", "zones.time_zone") }} as offset_at_begin,
-            {{ utc_offset(dbt.dateadd("day", 1, "calendar.date_day"), "zones.time_zone") }} as offset_at_end
-        from calendar
-        cross join zones
-
-    ),
-
-    offsets as (
-
-        select time_zone, date_day, offset_at_begin as offset_us from zone_days where offset_at_begin = offset_at_end
-
-    ),
+    offsets as (select time_zone, utc_date, offset_us from {{ ref("int_utc_offsets") }}),
 
     bounds as (select min(date_day) as first_day, max(date_day) as last_day from calendar),
 
@@ -80,7 +53,7 @@ with
             left join
                 offsets as {{ milestone }}_days
                 on placed.time_zone = {{ milestone }}_days.time_zone
-                and {{ utc_day("placed." ~ milestone ~ "_at") }} = {{ milestone }}_days.date_day
+                and {{ utc_day("placed." ~ milestone ~ "_at") }} = {{ milestone }}_days.utc_date
         {% endfor %}
         left join
             customer_versions

@@ -18,8 +18,7 @@ with
 
     ),
 
-    -- an accelerator: `at time zone` with a zone per row costs 4 CPU-seconds per million lines, this join 0.1
-    local_days as (select time_zone, slot_at, local_date from {{ ref("int_local_days") }}),
+    offsets as (select time_zone, utc_date, offset_us from {{ ref("int_utc_offsets") }}),
 
     resolved as (
 
@@ -27,10 +26,8 @@ with
             order_items.order_id,
             order_items.line_number,
             -- the day of a sale is the store's; a sale of an unknown store counts by the UTC day
-            coalesce(
-                local_days.local_date,
-                cast({{ local_time("order_items.ordered_at", "coalesce(stores.time_zone, 'UTC')") }} as date)
-            ) as order_date,
+            {{ local_date("order_items.ordered_at", "coalesce(stores.time_zone, 'UTC')", "offsets.offset_us") }}
+            as order_date,
             order_items.ordered_at,
             coalesce(product_versions.product_key, {{ unknown_key() }}) as product_key,
             coalesce(customer_versions.customer_key, {{ unknown_key() }}) as customer_key,
@@ -51,9 +48,9 @@ with
         left join orders on order_items.order_id = orders.order_id
         left join stores on orders.store_id = stores.store_id
         left join
-            local_days
-            on coalesce(stores.time_zone, 'UTC') = local_days.time_zone
-            and {{ utc_slot("order_items.ordered_at", 15) }} = local_days.slot_at
+            offsets
+            on coalesce(stores.time_zone, 'UTC') = offsets.time_zone
+            and {{ utc_day("order_items.ordered_at") }} = offsets.utc_date
         left join
             product_versions
             on order_items.product_id = product_versions.product_id

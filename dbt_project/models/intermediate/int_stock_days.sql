@@ -16,6 +16,8 @@ with
 
     calendar as (select date_day from {{ ref("int_calendar_days") }}),
 
+    offsets as (select time_zone, utc_date, offset_us from {{ ref("int_utc_offsets") }}),
+
     bounds as (
 
         select
@@ -45,23 +47,23 @@ with
     -- a movement that was booked before it is said to have happened counts when it was booked
     happened as (
 
-        select
-            movements.store_id,
-            movements.product_id,
-            open_days.time_zone,
-            {{ utc_slot("least(movements.moved_at, movements.received_at)", 15) }} as slot_at,
-            movements.reason_code,
-            movements.quantity_change
+        select store_id, product_id, least(moved_at, received_at) as happened_at, reason_code, quantity_change
         from movements
-        inner join open_days on movements.store_id = open_days.store_id
 
     ),
 
-    -- an accelerator, as int_local_days is
-    local_days as (
+    located as (
 
-        select time_zone, slot_at, cast({{ local_time("slot_at", "time_zone") }} as date) as local_date
-        from (select distinct time_zone, slot_at from happened)
+        select
+            happened.*,
+            open_days.from_day,
+            {{ local_date("happened.happened_at", "open_days.time_zone", "offsets.offset_us") }} as local_date
+        from happened
+        inner join open_days on happened.store_id = open_days.store_id
+        left join
+            offsets
+            on open_days.time_zone = offsets.time_zone
+            and {{ utc_day("happened.happened_at") }} = offsets.utc_date
 
     ),
 
@@ -69,14 +71,12 @@ with
     dated as (
 
         select
-            happened.store_id,
-            happened.product_id,
-            greatest(local_days.local_date, open_days.from_day) as inventory_date,
-            case when local_days.local_date >= open_days.from_day then happened.reason_code end as reason_code,
-            happened.quantity_change
-        from happened
-        inner join open_days on happened.store_id = open_days.store_id
-        inner join local_days on happened.time_zone = local_days.time_zone and happened.slot_at = local_days.slot_at
+            store_id,
+            product_id,
+            greatest(local_date, from_day) as inventory_date,
+            case when local_date >= from_day then reason_code end as reason_code,
+            quantity_change
+        from located
 
     ),
 
