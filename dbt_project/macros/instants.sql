@@ -43,6 +43,15 @@
     ({{ epoch_us(local_time(begin, time_zone)) }} - {{ epoch_us(begin) }})
 {%- endmacro %}
 
+{# The time zones by which something can be dated: those of the stores, and UTC for what belongs to no known store. #}
+{% macro time_zones() %}
+    select time_zone
+    from {{ ref("int_shop_stores") }}
+    where time_zone is not null
+    union
+    select 'UTC'
+{% endmacro %}
+
 {# Microseconds from the beginning of 1970 to an instant in UTC, or to a wall-clock time. #}
 {% macro epoch_us(instant) -%} {{ return(adapter.dispatch("epoch_us", "watershed")(instant)) }} {%- endmacro %}
 

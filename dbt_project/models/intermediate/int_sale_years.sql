@@ -13,15 +13,7 @@ with
 
     ),
 
-    zones as (
-
-        select time_zone
-        from {{ ref("int_shop_stores") }}
-        where time_zone is not null
-        union
-        select 'UTC'
-
-    ),
+    zones as ({{ time_zones() }}),
 
     sales as (
 

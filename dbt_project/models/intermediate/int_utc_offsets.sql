@@ -18,16 +18,7 @@ with
 
     ),
 
-    -- UTC is the zone of what belongs to no known store
-    zones as (
-
-        select time_zone
-        from {{ ref("int_shop_stores") }}
-        where time_zone is not null
-        union
-        select 'UTC'
-
-    ),
+    zones as ({{ time_zones() }}),
 
     zone_days as (
 
