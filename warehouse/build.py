@@ -4,7 +4,6 @@ Publishing what was built is the business of `warehouse.publish`.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import duckdb
 
 from lake import duck
+from lake import layout as lake_layout
 from lake.errors import BuildFailed, PlatformError
 from warehouse import calendar, lock, news, proof, recover, release, runner, verdicts
 from warehouse.layout import Layout, layout
@@ -67,9 +67,8 @@ def run(
         everything = full_refresh or unit_tests or not reuse
         plan = None if select or exclude or state else news.plan(place, before, project, everything=everything)
         command = _command(_named(plan, project["nodes"]) or select, exclude, full_refresh, unit_tests, state)
-        views: dict[str, int] = {}
-        found = [] if plan and not plan.build else _built(place, command, views, on_progress)
-        extents = _extents(place.build, views if found or _is_on_s3() else None)
+        found, views = ([], None) if plan and not plan.build else _built(place, command, on_progress)
+        extents = _extents(place.build, views)
         results = tuple(_result(result, extents) for result in found)
         if plan:
             stamp = news.stamp(place) if found else before.stamp
@@ -150,14 +149,15 @@ def _named(plan: news.Plan | None, nodes: Mapping[str, Any]) -> list[str]:
 
 
 def _built(
-    place: Layout, command: list[str], views: dict[str, int], on_progress: Callable[[Progress], None] | None
-) -> list[Any]:
-    """What dbt says of each node that it built or tested; the rows of the lake's views are written into `views`."""
+    place: Layout, command: list[str], on_progress: Callable[[Progress], None] | None
+) -> tuple[list[Any], dict[str, int]]:
+    """What dbt says of each node that it built or tested, and the rows of the lake's views."""
+    views: dict[str, int] = {}
     listener = _listener(place, on_progress)
     outcome = runner.invoke(place, command, listener, lambda connection: views.update(_view_rows(connection)))
     if outcome.result is None:
         raise BuildFailed("dbt build", runner.one_line(outcome.exception), f"see {place.logs / 'dbt.log'}")
-    return list(outcome.result.results)
+    return list(outcome.result.results), views
 
 
 def _command(
@@ -233,7 +233,9 @@ def _extents(path: Path, views: Mapping[str, int] | None) -> dict[str, tuple[int
     """Rows and bytes of every table and view; the rows of views are counted here if they are not known yet."""
     if not path.exists():
         return {}
-    with duck.connect(path, read_only=True, extensions=duck.EXTENSIONS if views is None else ()) as connection:
+    is_on_s3 = lake_layout.from_environment().on_s3
+    extensions = () if is_on_s3 or views is not None else duck.EXTENSIONS
+    with duck.connect(path, read_only=True, extensions=extensions) as connection:
         views = _view_rows(connection) if views is None else views
         names = connection.execute("select schema_name, table_name from duckdb_tables() order by all").fetchall()
         sizes = [_bytes(connection, schema, name) for schema, name in names]
@@ -248,15 +250,11 @@ def _view_rows(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     They are counted by the footers of the lake's files, on S3 by as many requests; a view that joins would be computed
     (3 of 56 CPU-seconds at TPC-H's SF 1).
     """
-    if _is_on_s3():
+    if lake_layout.from_environment().on_s3:
         return {}
     query = "select schema_name, view_name from duckdb_views() where schema_name = 'staging' order by all"
     names = connection.execute(query).fetchall()
     return {f"{schema}.{name}": it for (schema, name), it in zip(names, _counts(connection, names), strict=True)}
-
-
-def _is_on_s3() -> bool:
-    return os.environ.get("LAKE_ROOT", "").startswith("s3://")
 
 
 def _relations(path: Path) -> list[Relation]:

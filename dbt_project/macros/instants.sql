@@ -69,24 +69,30 @@
 {%- endmacro %}
 
 {# The hour, in UTC, in which an instant lies; independent of the session's time zone. #}
-{% macro utc_hour(instant) -%} {{ utc_slot(instant, 60) }} {%- endmacro %}
+{% macro utc_hour(instant) -%} {{ return(adapter.dispatch("utc_hour", "watershed")(instant)) }} {%- endmacro %}
 
-{# The begin of the slot of so many minutes, counted from midnight UTC, in which an instant lies. #}
-{% macro utc_slot(instant, minutes) -%}
-    {{ return(adapter.dispatch("utc_slot", "watershed")(instant, minutes)) }}
+{% macro duckdb__utc_hour(instant) -%}
+    make_timestamptz(cast(floor(epoch_us({{ instant }}) / 3600000000) as bigint) * 3600000000)
 {%- endmacro %}
 
-{% macro duckdb__utc_slot(instant, minutes) -%}
-    {%- set length = minutes * 60000000 -%}
-    make_timestamptz(cast(floor(epoch_us({{ instant }}) / {{ length }}) as bigint) * {{ length }})
-{%- endmacro %}
-
-{% macro spark__utc_slot(instant, minutes) -%}
-    timestamp_seconds(floor(unix_timestamp({{ instant }}) / {{ minutes * 60 }}) * {{ minutes * 60 }})
+{% macro spark__utc_hour(instant) -%}
+    timestamp_seconds(floor(unix_timestamp({{ instant }}) / 3600) * 3600)
 {%- endmacro %}
 
 {# The instant at which a day, written as 2026-01-31, begins in UTC. #}
 {% macro midnight(day) -%} cast('{{ day }} 00:00:00+00' as timestamptz) {%- endmacro %}
+
+{# The days of the calendar's bounds that lie from `first_day` of a relation to before its `end_day`, as `date_day`. #}
+{% macro days_within(bounds) %}
+    {%- set from_day = "cast('" ~ var("calendar_from") ~ "' as date)" -%}
+    {%- set until_day = "cast('" ~ var("calendar_until") ~ "' as date)" -%}
+    select cast(spine.date_day as date) as date_day
+    from ({{ dbt.date_spine("day", from_day, until_day) }}) as spine
+    inner join
+        {{ bounds }} as bounds
+        on cast(spine.date_day as date) >= bounds.first_day
+        and cast(spine.date_day as date) < bounds.end_day
+{% endmacro %}
 
 {# The ends of validity of type 2 dimensions: before any sale, and after any sale. #}
 {% macro beginning_of_time() -%} {{ midnight("1900-01-01") }} {%- endmacro %}

@@ -108,10 +108,8 @@ def test_only_days_of_which_there_is_news_are_looked_at(rebuilt):
     dearer = {"product_id": 1, "product_name": "Milk", "updated_at": at(16, 18), "_op": "u"}
     rebuilt.write(products_history=[*shop["products_history"], dearer])
     build.run(**select)
-    assert (looked_at(rebuilt, "fct_sales"), rewritten(rebuilt)) == (
-        ["2026-01-17"],
-        {(6, 1)},
-    )  # sold after the price changed
+    # sold after the price changed
+    assert (looked_at(rebuilt, "fct_sales"), rewritten(rebuilt)) == (["2026-01-17"], {(6, 1)})
 
 
 def mark_aggregates(place) -> None:

@@ -1,11 +1,6 @@
 {{ config(materialized="table") }}
 
-{% set first_day = "cast('" ~ var("calendar_from") ~ "' as date)" %}
-{% set end_day = "cast('" ~ var("calendar_until") ~ "' as date)" %}
-
 with
-
-    days as ({{ dbt.date_spine("day", first_day, end_day) }}),
 
     bounds as (
 
@@ -18,14 +13,7 @@ with
 
     ),
 
-    final as (
-
-        select cast(days.date_day as date) as date_day
-        from days
-        inner join
-            bounds on cast(days.date_day as date) >= bounds.first_day and cast(days.date_day as date) < bounds.end_day
-
-    )
+    final as ({{ days_within("bounds") }})
 
 select *
 from final
